@@ -1,0 +1,87 @@
+"""The object's unit frame: where a learned field needs to know neither where the camera stood nor how large things are.
+
+z is up, the normal of the support plane. x points horizontally from the object to the camera, so that the seen side is
+always on the same side. The origin lies on the support plane, under the middle of what was seen; one unit is the
+longest seen extent times a margin, so that the hidden part fits in `UNIT_BOX`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from onet_ros.scene.plane import SupportPlane
+
+# The box a field is asked in, in unit-frame coordinates: lower and upper corner. In front of the seen points (+x) there
+# is nothing; behind them (-x) lies what the camera did not see. The floor is a little under the table so that a plane
+# that was fitted a few millimetres too high cuts nothing off.
+UNIT_BOX = (np.array([-0.62, -0.54, -0.04]), np.array([0.46, 0.54, 1.04]))
+
+MARGIN = 1.1  # one unit over the longest seen extent
+TRIM = 0.5  # per cent of points at either end that do not count for the extent: flying pixels
+MINIMUM_EXTENT = 0.005  # metres; keeps the frame finite for a handful of points on one spot
+
+
+@dataclass(frozen=True)
+class UnitFrame:
+    """Similarity between a metric source frame and the unit frame: x_unit = rotation (x_source - origin) / scale.
+
+    Attributes:
+        rotation: (3, 3) float64, R_unit_source; its rows are the unit frame's axes in the source frame.
+        origin: (3,) float64, metres, the unit frame's origin in the source frame.
+        scale: metres per unit.
+    """
+
+    rotation: NDArray[np.float64]
+    origin: NDArray[np.float64]
+    scale: float
+
+    def to_unit(self, points: ArrayLike) -> NDArray[np.float64]:
+        """(..., 3) metres in the source frame -> (..., 3) in the unit frame."""
+        return (np.asarray(points, dtype=np.float64) - self.origin) @ self.rotation.T / self.scale
+
+    def from_unit(self, points: ArrayLike) -> NDArray[np.float64]:
+        """(..., 3) in the unit frame -> (..., 3) metres in the source frame."""
+        return np.asarray(points, dtype=np.float64) * self.scale @ self.rotation + self.origin
+
+
+def object_unit_frame(points: ArrayLike, plane: SupportPlane, viewpoint: ArrayLike = (0.0, 0.0, 0.0)) -> UnitFrame:
+    """The unit frame of one object.
+
+    Args:
+        points: (N, 3) float, metres, source frame: what the camera saw of the object; finite, N >= 1.
+        plane: the support plane in the source frame, normal up.
+        viewpoint: (3,) metres, source frame: where the camera stood.
+
+    Raises:
+        ValueError: points are not (N, 3), empty or not finite.
+    """
+    seen = np.asarray(points, dtype=np.float64)
+    if seen.ndim != 2 or seen.shape[1] != 3 or len(seen) == 0:
+        raise ValueError(f"expected points of shape (N, 3) with N >= 1, got {seen.shape}")
+    if not np.isfinite(seen).all():
+        raise ValueError(f"{int((~np.isfinite(seen).all(axis=1)).sum())} of {len(seen)} points are not finite")
+    rotation = _axes_towards_camera(seen.mean(axis=0), plane.normal, np.asarray(viewpoint, dtype=np.float64))
+    along_axes = seen @ rotation.T
+    low, high = np.percentile(along_axes, [TRIM, 100.0 - TRIM], axis=0)
+    floor = -plane.offset  # n.x + d = 0 on the plane, and z of the axes is n
+    extent = max(float((high - low)[:2].max()), float(high[2] - floor), MINIMUM_EXTENT)
+    middle = (low + high) / 2.0
+    origin = rotation.T @ np.array([middle[0], middle[1], floor])
+    return UnitFrame(rotation=rotation, origin=origin, scale=extent * MARGIN)
+
+
+def _axes_towards_camera(
+    centre: NDArray[np.float64], up: NDArray[np.float64], viewpoint: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(3, 3) rows x, y, z: z = up, x horizontal from centre to viewpoint."""
+    towards = viewpoint - centre
+    horizontal = towards - (towards @ up) * up
+    if np.linalg.norm(horizontal) < 1e-6 * max(1.0, float(np.linalg.norm(towards))):
+        # Straight from above there is no such direction; any fixed one serves.
+        fallback = np.eye(3)[np.argmin(np.abs(up))]
+        horizontal = fallback - (fallback @ up) * up
+    x_axis = horizontal / np.linalg.norm(horizontal)
+    return np.stack([x_axis, np.cross(up, x_axis), up])
