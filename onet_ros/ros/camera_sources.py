@@ -1,0 +1,79 @@
+"""What a depth camera node can show: a simulated table, or a recorded capture. Needs no ROS.
+
+The demo makes the same source a second time, to know the truth that the node is not told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+from onet_ros.scene import load_capture
+from onet_ros.simulation import OBJECT_COLOURS, DepthCamera, SimulatedTable, demo_objects
+
+Frame = tuple[NDArray[np.float32], "NDArray[np.uint8] | None"]
+
+
+@dataclass(frozen=True)
+class CameraSource:
+    """Frames of a camera, and the truth behind them.
+
+    Attributes:
+        frame: number of a frame -> points (H, W, 3) float32, metres, optical frame, NaN where missing; and colours
+            (H, W, 3) uint8 or None.
+        intrinsics: (3, 3) K in pixels, None where it is not known.
+        truth: true meshes by name, optical frame; empty where they are not known.
+        visible_fractions: share of each true object that no other object hides, where it is known.
+    """
+
+    frame: Callable[[int], Frame]
+    intrinsics: NDArray[np.float64] | None
+    truth: dict[str, trimesh.Trimesh]
+    visible_fractions: dict[str, float]
+
+
+def simulated_source(seed: int, object_count: int) -> CameraSource:
+    """A camera that looks at a table with some of the demo's objects; the same for the same arguments anywhere.
+
+    Raises:
+        ValueError: more objects than there are, or than the table has room for.
+    """
+    objects = demo_objects()
+    if not 1 <= object_count <= len(objects):
+        raise ValueError(f"there are 1 to {len(objects)} objects to choose from, got {object_count}")
+    chosen = np.random.default_rng(seed).permutation(list(objects))[:object_count]
+    table = SimulatedTable.arrange({str(name): objects[name] for name in chosen}, seed)
+    pose = table.camera_pose()
+    camera = DepthCamera(table.meshes, pose, table.surroundings(), OBJECT_COLOURS, seed=seed)
+
+    def frame(number: int) -> Frame:
+        captured = camera.capture(number)
+        return captured.points, captured.colours
+
+    return CameraSource(frame, camera.intrinsics, table.meshes_in(pose), camera.visible_fractions())
+
+
+def recorded_source(path: Path, mesh_folder: Path | None = None) -> CameraSource:
+    """A recorded capture, the same in every frame.
+
+    Args:
+        path: .npz, .ply or .pcd, as `onet_ros.scene.load_capture` takes it.
+        mesh_folder: where the true meshes lie as <name>.ply; beside the capture's own folder when left out.
+
+    Raises:
+        ValueError, OSError: the capture cannot be read.
+    """
+    capture = load_capture(path)
+    points = np.where(capture.cloud.valid[..., None], capture.cloud.points, np.float32(np.nan))
+    mesh_folder = mesh_folder or path.resolve().parent.parent / "meshes"
+    truth = {}
+    for name, pose in zip(capture.names, capture.T_cam_object, strict=True):
+        file = mesh_folder / f"{name}.ply"
+        if file.is_file():
+            truth[str(name)] = trimesh.load_mesh(file, process=False).apply_transform(pose)
+    return CameraSource(lambda number: (points, capture.rgb), capture.intrinsics, truth, {})
