@@ -95,7 +95,6 @@ def build_environment(venv: Path, ros_prefix: Path | None) -> dict[str, str]:
             AMENT_PREFIX_PATH=str(venv),
             CMAKE_PREFIX_PATH=str(venv),
             LD_LIBRARY_PATH=str(venv / "lib"),
-            _ROS_WHEELS_BOOTSTRAP_COMPLETE="1",
         )
         environment.pop("PYTHONPATH", None)
         environment.pop("COLCON_PREFIX_PATH", None)

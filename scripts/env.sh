@@ -2,6 +2,8 @@
 #     source scripts/env.sh
 # Python then finds the code in the source tree first. Sourcing it twice does no harm.
 
+case $- in *u*) _onet_nounset=1; set +u ;; *) _onet_nounset= ;; esac  # colcon's scripts use unset variables
+
 if [ -n "${BASH_SOURCE:-}" ]; then
   _onet_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 elif [ -n "${ZSH_VERSION:-}" ]; then
@@ -18,9 +20,7 @@ else
   if [ -d "$VIRTUAL_ENV/share/rclpy" ]; then
     AMENT_PREFIX_PATH="$VIRTUAL_ENV"
     LD_LIBRARY_PATH="$VIRTUAL_ENV/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-    # The wheels start Python a second time to set LD_LIBRARY_PATH; it is set already.
-    _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
-    export AMENT_PREFIX_PATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
+    export AMENT_PREFIX_PATH LD_LIBRARY_PATH
   fi
 fi
 export VIRTUAL_ENV
@@ -37,4 +37,6 @@ done
 
 PYTHONPATH="$_onet_root${PYTHONPATH:+:$PYTHONPATH}"  # last, so that it comes first
 export PYTHONPATH
-unset _onet_root _onet_prefix
+
+if [ -n "$_onet_nounset" ]; then set -u; fi
+unset _onet_root _onet_prefix _onet_nounset
