@@ -11,6 +11,7 @@ from torch import Tensor
 from onet_ros.learning import primitives as sd
 from onet_ros.learning.primitives import column
 from onet_ros.learning.shapes import DistanceField
+from onet_ros.learning.tracing import sphere_trace
 
 MOST = 3  # per object
 
@@ -22,6 +23,10 @@ class Neighbours:
     distance: DistanceField
     low: Tensor
     high: Tensor
+
+    def trace(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Tensor:
+        """As `sphere_trace`."""
+        return sphere_trace(self.distance, origins, directions, near, far)
 
 
 def draw_neighbours(surface: Tensor, probability: float, generator: torch.Generator) -> Neighbours:
@@ -70,6 +75,6 @@ def _body(q: Tensor, half: Tensor, kind: Tensor) -> Tensor:
     smallest = half.amin(dim=1)
     block = sd.box(q, half, smallest * 0.1)
     barrel = sd.cylinder(q, half[:, :2].amin(dim=1), half[:, 2], smallest * 0.1)
-    egg = sd.superquadric(q, half, torch.full_like(smallest, 2.0), torch.full_like(smallest, 2.5))
+    egg = sd.ellipsoid(q, half)
     k = column(kind)
     return torch.where(k == 0, block, torch.where(k == 1, barrel, egg))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from onet_ros.learning.shapes import DistanceField
 
-SETTLING_STEPS = 140
+SETTLING_STEPS = 160
 
 
 def surface_points(distance: DistanceField, reach: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -25,7 +25,7 @@ def surface_points(distance: DistanceField, reach: Tensor, count: int, generator
     directions = torch.randn(n, count, 3, generator=generator).to(device)
     radius = torch.rand(n, count, 1, generator=generator).to(device) ** (1.0 / 3.0)
     p = directions / directions.norm(dim=2, keepdim=True).clamp(min=1e-9) * radius * reach[:, None, None]
-    for _ in range(6):
+    for _ in range(5):
         d, gradient = distance_and_gradient(distance, p)
         p = p - d.unsqueeze(2) * gradient / gradient.square().sum(dim=2, keepdim=True).clamp(min=0.2)
     error = distance(p).abs()
@@ -64,13 +64,32 @@ def settle(points: Tensor, down: Tensor) -> Tensor:
     size = centred.norm(dim=2).amax(dim=1, keepdim=True)
     centred = centred / size.unsqueeze(2)
     for i in range(SETTLING_STEPS):
-        step = 0.12 * math.exp(-5.0 * i / SETTLING_STEPS)
+        step = 0.08 * math.exp(-5.0 * i / SETTLING_STEPS)
         lowest = (centred @ down.unsqueeze(2)).squeeze(2).argmax(dim=1)
         contact = centred.gather(1, lowest[:, None, None].expand(-1, 1, 3)).squeeze(1)
         tangent = contact - (contact * down).sum(dim=1, keepdim=True) * down
-        down = down - step * tangent
+        down = down - step * tangent / tangent.norm(dim=1, keepdim=True).clamp(min=1e-3)
         down = down / down.norm(dim=1, keepdim=True)
     return down
+
+
+def lowest_along(distance: DistanceField, points: Tensor, down: Tensor, generator: torch.Generator) -> Tensor:
+    """(N,) how far N bodies reach along unit directions `down`, to a fraction of a millimetre.
+
+    Args:
+        points: (N, P, 3) metres on the surface: their extreme is refined by scattering points about the lowest few and
+            walking those to the surface.
+    """
+    count = 48
+    order = (points @ down.unsqueeze(2)).squeeze(2).topk(4, dim=1).indices
+    lowest = points.gather(1, order.unsqueeze(2).expand(-1, -1, 3)).repeat(1, count // 4, 1)
+    scatter = torch.randn(len(points), count, 3, generator=generator).to(points.device) * 0.003
+    p = lowest + scatter
+    for _ in range(2):
+        d, gradient = distance_and_gradient(distance, p)
+        p = p - d.unsqueeze(2) * gradient / gradient.square().sum(dim=2, keepdim=True).clamp(min=0.2)
+    reached = torch.where(distance(p).abs() < 5e-4, (p @ down.unsqueeze(2)).squeeze(2), -torch.inf)
+    return torch.maximum(reached.amax(dim=1), (points @ down.unsqueeze(2)).squeeze(2).amax(dim=1))
 
 
 def starting_directions(upright: Tensor, generator: torch.Generator) -> Tensor:

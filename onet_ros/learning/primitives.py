@@ -32,6 +32,11 @@ def box(p: Tensor, half: Tensor, rounding: Tensor) -> Tensor:
     return outside + inside - column(rounding)
 
 
+def ellipsoid(p: Tensor, half: Tensor) -> Tensor:
+    """half: (n, 3) half axes. |p / half| is a norm of slope at most 1 / min(half): the bound is tight along that axis."""
+    return ((p / half.unsqueeze(1)).norm(dim=2) - 1.0) * column(half.amin(dim=1))
+
+
 def superquadric(p: Tensor, half: Tensor, exponent_xy: Tensor, exponent_z: Tensor) -> Tensor:
     """Superquadric with half axes `half` (n, 3) and norm exponents >= 1 (2 is an ellipsoid, 8 nearly a box); (n,) each.
 

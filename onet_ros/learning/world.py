@@ -16,7 +16,7 @@ from torch import Tensor
 
 from onet_ros.learning.camera import Cameras, draw_faults, look_at_objects, sense
 from onet_ros.learning.neighbours import draw_neighbours
-from onet_ros.learning.placing import rotation_with_down, settle, starting_directions, surface_points
+from onet_ros.learning.placing import lowest_along, rotation_with_down, settle, starting_directions, surface_points
 from onet_ros.learning.shapes import DistanceField, draw_shapes
 from onet_ros.learning.tracing import enter_box, sphere_trace
 from onet_ros.scene.plane import SupportPlane
@@ -44,7 +44,7 @@ class WorldSettings:
         families: names of shape families, None for all.
     """
 
-    grid: int = 72
+    grid: int = 64
     queries: int = 8192
     seen_points: int = 3072
     background_points: int = 1024
@@ -84,17 +84,30 @@ class PlacedObjects:
     """N objects at rest in their worlds; world frame, metres.
 
     Attributes:
-        distance: (N, m, 3) world -> (N, m).
+        parts: (first row, end row, distance) of rows that share a family; distance takes (rows, m, 3) world points.
         surface: (N, P, 3) points on the surface.
         low, high: (N, 3) bounding box.
         families: (N,) names.
     """
 
-    distance: DistanceField
+    parts: list[tuple[int, int, DistanceField]]
     surface: Tensor
     low: Tensor
     high: Tensor
     families: list[str]
+
+    def distance(self, p: Tensor) -> Tensor:
+        """(N, m, 3) world -> (N, m) signed distance."""
+        return torch.cat([distance(p[start:end]) for start, end, distance in self.parts])
+
+    def trace(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Tensor:
+        """As `sphere_trace`; family by family, so that the slow ones do not keep the others waiting."""
+        return torch.cat(
+            [
+                sphere_trace(distance, *(rays[start:end] for rays in (origins, directions, near, far)))
+                for start, end, distance in self.parts
+            ]
+        )
 
 
 def place_objects(
@@ -106,35 +119,26 @@ def place_objects(
     down = settle(surface, starting_directions(shapes.upright, generator))
     yaw = (torch.rand(n, generator=generator) * 2.0 * math.pi).to(surface.device)
     rotation = rotation_with_down(down, yaw)
-    turned = surface @ rotation.transpose(1, 2)
-    low, high = turned.amin(dim=1), turned.amax(dim=1)
+    low, high = _bounds(surface @ rotation.transpose(1, 2))
     shift = -(low + high) / 2.0
-    bottom = _lowest(lambda p: shapes.distance(p @ rotation), low, high)
-    shift[:, 2] = -bottom
+    shift[:, 2] = lowest_along(shapes.distance, surface, down, generator)
     offset = shift.unsqueeze(1)
-
-    def distance(p: Tensor) -> Tensor:
-        return shapes.distance((p - offset) @ rotation)
-
+    parts = [
+        (start, end, _moved(solid.distance, rotation[start:end], offset[start:end]))
+        for _, start, end, solid in shapes.groups
+    ]
     margin = 0.003  # sampled surface points miss the very tips
-    low, high = low + shift - margin, high + shift + margin
-    return PlacedObjects(distance, turned + offset, low, high, shapes.names)
+    placed = surface @ rotation.transpose(1, 2) + offset
+    return PlacedObjects(parts, placed, low + shift - margin, high + shift + margin, shapes.names)
 
 
-def _lowest(distance: DistanceField, low: Tensor, high: Tensor, grid: int = 20) -> Tensor:
-    """(N,) height of the lowest point, found by rays straight up from below the bounding boxes."""
-    n, device = len(low), low.device
-    ticks = (torch.arange(grid, device=device) + 0.5) / grid
-    x, y = torch.meshgrid(ticks, ticks, indexing="ij")
-    share = torch.stack([x.flatten(), y.flatten()], dim=1)
-    flat = low[:, None, :2] + share * (high - low)[:, None, :2]
-    start = low[:, None, 2:].expand(-1, grid * grid, 1) - 0.004
-    origins = torch.cat([flat, start], dim=2)
-    up = torch.tensor([0.0, 0.0, 1.0], device=device).expand(n, grid * grid, 3)
-    reach = (high[:, 2] - low[:, 2])[:, None].expand(n, grid * grid)
-    rise = sphere_trace(distance, origins, up, torch.zeros_like(reach), reach)
-    lowest = start[:, 0, 0] + rise.amin(dim=1)
-    return torch.where(lowest.isfinite(), torch.minimum(lowest, low[:, 2]), low[:, 2])
+def _bounds(points: Tensor) -> tuple[Tensor, Tensor]:
+    return points.amin(dim=1), points.amax(dim=1)
+
+
+def _moved(distance: DistanceField, rotation: Tensor, offset: Tensor) -> DistanceField:
+    """The field of a solid in its own frame, as a field of the world: x_world = R x_own + offset."""
+    return lambda p: distance((p - offset) @ rotation)
 
 
 def make_samples(
@@ -171,7 +175,7 @@ def _render(objects: PlacedObjects, cameras: Cameras, settings: WorldSettings, g
     depths = [torch.where(rays[..., 2] < -1e-6, -origins[..., 2] / rays[..., 2].clamp(max=-1e-6), torch.inf)]
     for body in (objects, neighbours):
         near, far = enter_box(origins, rays, body.low, body.high)
-        depths.append(sphere_trace(body.distance, origins, rays, near, torch.minimum(far, depths[0] + 1e-3)))
+        depths.append(body.trace(origins, rays, near, torch.minimum(far, depths[0] + 1e-3)))
     stacked = torch.stack(depths)  # table, object, neighbours
     depth, which = stacked.min(dim=0)
     label = torch.where(depth.isfinite(), which + 1, torch.full_like(which, NOTHING))

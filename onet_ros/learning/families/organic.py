@@ -73,7 +73,7 @@ def blob(draw: Draw) -> Solid:
         whole = None
         for i in range(count):
             half = ovals[:, i] * radii[:, i : i + 1]
-            part = sd.superquadric(p - centres[:, i].unsqueeze(1), half, draw.zeros() + 2.0, draw.zeros() + 2.0)
+            part = sd.ellipsoid(p - centres[:, i].unsqueeze(1), half)
             part = torch.where(column(used[:, i]), part, torch.full_like(part, 1.0))
             whole = part if whole is None else sd.smooth_union(whole, part, width)
         assert whole is not None
