@@ -1,0 +1,130 @@
+"""How close a reconstructed mesh is to the true one: the metrics of the occupancy network papers, in metres as well.
+
+Both meshes are given in the same frame and compared as they lie, without alignment. Definitions as in Occupancy
+Networks (Mescheder et al., CVPR 2019, section 4) and, for the F-score, Tatarchenko et al. (CVPR 2019).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import open3d as o3d
+import trimesh
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+SAMPLES = 100_000
+BOX_MARGIN = 1.1  # the box for volumetric IoU, over the longest edge of the true mesh's bounding box
+F_SCORE_DISTANCE = 0.005  # metres
+F_SCORE_SHARE = 0.01  # of the longest edge: the papers' threshold
+
+
+@dataclass(frozen=True)
+class MeshScores:
+    """Scores of one reconstruction.
+
+    Attributes:
+        iou: volumetric intersection over union, 0 to 1.
+        accuracy: mean distance from the reconstruction to the truth, metres.
+        completeness: mean distance from the truth to the reconstruction, metres.
+        chamfer_l1: their mean, metres.
+        normal_consistency: mean |cosine| between normals of nearest points, both directions averaged, 0 to 1.
+        f_score: harmonic mean of precision and recall at 5 mm, 0 to 1.
+        chamfer_l1_normalised: chamfer_l1 over the longest edge of the true bounding box.
+        f_score_normalised: f-score at 1 % of that edge.
+        failed: there was no reconstruction.
+    """
+
+    iou: float
+    accuracy: float
+    completeness: float
+    chamfer_l1: float
+    normal_consistency: float
+    f_score: float
+    chamfer_l1_normalised: float
+    f_score_normalised: float
+    failed: bool = False
+
+
+def score_mesh(
+    predicted: trimesh.Trimesh | None, truth: trimesh.Trimesh, samples: int = SAMPLES, seed: int = 0
+) -> MeshScores:
+    """Compare a reconstruction with the truth.
+
+    Args:
+        predicted: watertight, metres; None (or a mesh without faces) is a failure: IoU and F-scores 0, distances the
+            longest edge of the truth.
+        truth: watertight, metres, same frame.
+        samples: points in the box, and points on each surface.
+
+    Raises:
+        ValueError: the truth has no faces.
+    """
+    if len(truth.faces) == 0:
+        raise ValueError("the true mesh has no faces")
+    edge = float(truth.extents.max())
+    if predicted is None or len(predicted.faces) == 0:
+        return MeshScores(0.0, edge, edge, edge, 0.0, 0.0, 1.0, 0.0, failed=True)
+    from_predicted, from_truth, normals = _nearest_distances(predicted, truth, samples, seed)
+    accuracy, completeness = float(from_predicted.mean()), float(from_truth.mean())
+    chamfer = (accuracy + completeness) / 2.0
+    return MeshScores(
+        iou=volume_iou(predicted, truth, samples, seed),
+        accuracy=accuracy,
+        completeness=completeness,
+        chamfer_l1=chamfer,
+        normal_consistency=normals,
+        f_score=_f_score(from_predicted, from_truth, F_SCORE_DISTANCE),
+        chamfer_l1_normalised=chamfer / edge,
+        f_score_normalised=_f_score(from_predicted, from_truth, F_SCORE_SHARE * edge),
+    )
+
+
+def volume_iou(predicted: trimesh.Trimesh, truth: trimesh.Trimesh, samples: int = SAMPLES, seed: int = 0) -> float:
+    """Share of uniform points inside both of those inside either.
+
+    The points fill the cube about the true bounding box's centre with BOX_MARGIN times its longest edge.
+    """
+    half = BOX_MARGIN * float(truth.extents.max()) / 2.0
+    centre = truth.bounds.mean(axis=0)
+    points = centre + np.random.default_rng(seed).uniform(-half, half, (samples, 3))
+    a, b = points_inside(predicted, points), points_inside(truth, points)
+    either = int((a | b).sum())
+    return int((a & b).sum()) / either if either else 0.0
+
+
+def points_inside(mesh: trimesh.Trimesh, points: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """(N, 3) metres -> (N,) whether each point lies in a watertight mesh (majority of three rays)."""
+    query = o3d.core.Tensor(np.ascontiguousarray(points, dtype=np.float32))
+    occupancy = ray_scene(mesh).compute_occupancy(query, nsamples=3)
+    inside: NDArray[np.bool_] = occupancy.numpy() > 0.5
+    return inside
+
+
+def ray_scene(mesh: trimesh.Trimesh) -> o3d.t.geometry.RaycastingScene:
+    """Open3D's ray casting scene of one mesh."""
+    scene = o3d.t.geometry.RaycastingScene()
+    vertices = o3d.core.Tensor(np.ascontiguousarray(mesh.vertices, dtype=np.float32))
+    triangles = o3d.core.Tensor(np.ascontiguousarray(mesh.faces, dtype=np.uint32))
+    scene.add_triangles(vertices, triangles)
+    return scene
+
+
+def _nearest_distances(
+    predicted: trimesh.Trimesh, truth: trimesh.Trimesh, samples: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Distances from samples of each surface to those of the other, and the normal consistency."""
+    points_a, faces_a = trimesh.sample.sample_surface(predicted, samples, seed=seed)[:2]
+    points_b, faces_b = trimesh.sample.sample_surface(truth, samples, seed=seed + 1)[:2]
+    from_a, nearest_b = cKDTree(points_b).query(points_a)
+    from_b, nearest_a = cKDTree(points_a).query(points_b)
+    normals_a, normals_b = predicted.face_normals[faces_a], truth.face_normals[faces_b]
+    agree_a = np.abs((normals_a * normals_b[nearest_b]).sum(axis=1)).mean()
+    agree_b = np.abs((normals_b * normals_a[nearest_a]).sum(axis=1)).mean()
+    return from_a, from_b, float(agree_a + agree_b) / 2.0
+
+
+def _f_score(from_predicted: NDArray[np.float64], from_truth: NDArray[np.float64], distance: float) -> float:
+    precision, recall = float((from_predicted < distance).mean()), float((from_truth < distance).mean())
+    return 2.0 * precision * recall / (precision + recall) if precision + recall > 0.0 else 0.0
