@@ -1,0 +1,103 @@
+"""The other end of the node's topics: collects what it publishes, over DDS, as any subscriber would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import PointCloud2
+from visualization_msgs.msg import Marker, MarkerArray
+
+from onet_ros.msg import ReconstructedObject, ReconstructedObjects
+from onet_ros.ros import conversions
+from onet_ros.ros.serialization import take_array
+
+KEPT_CLOUDS = 16
+
+
+@dataclass(frozen=True)
+class ReceivedObject:
+    """An object as it came over the wire; meshes in the frame of the message's header, metres."""
+
+    mesh: trimesh.Trimesh
+    confidence: NDArray[np.float32]  # (V,) 0 guessed .. 1 seen
+    collision_mesh: trimesh.Trimesh
+    size: tuple[float, float, float]
+
+    @classmethod
+    def from_msg(cls, message: ReconstructedObject) -> ReceivedObject:
+        """Raises ValueError for a message that contradicts itself."""
+        T_source_object = conversions.from_pose_msg(message.pose)
+        received = cls(
+            mesh=conversions.from_triangle_mesh_msg(message.mesh, T_source_object),
+            confidence=take_array(message, "confidence"),
+            collision_mesh=conversions.from_triangle_mesh_msg(message.collision_mesh, T_source_object),
+            size=(message.size.x, message.size.y, message.size.z),
+        )
+        if len(received.confidence) != len(received.mesh.vertices):
+            raise ValueError(f"{len(received.confidence)} confidences for {len(received.mesh.vertices)} vertices")
+        return received
+
+
+class Collector(Node):
+    """Holds the clouds of the last moments, every message with objects, and what displays and planners now show."""
+
+    def __init__(self, node_namespace: str = "") -> None:
+        """node_namespace: where the reconstruction node runs, as /robot1; empty for the root."""
+        super().__init__("collector", namespace=node_namespace)
+        self.clouds: dict[tuple[int, int], PointCloud2] = {}  # by stamp
+        self.results: list[ReconstructedObjects] = []
+        # As bytes: rclpy takes seconds to make the Point objects of all triangles.
+        self._marker_messages: list[bytes] = []
+        self._collision_messages: list[bytes] = []
+        self.create_subscription(PointCloud2, "points", self._on_cloud, QoSProfile(depth=1))
+        self.create_subscription(ReconstructedObjects, "onet/objects", self.results.append, QoSProfile(depth=10))
+        self.create_subscription(
+            MarkerArray, "onet/markers", self._marker_messages.append, QoSProfile(depth=10), raw=True
+        )
+        if conversions.CollisionObject is not None:
+            self.create_subscription(
+                conversions.CollisionObject,
+                "collision_object",
+                self._collision_messages.append,
+                QoSProfile(depth=100),
+                raw=True,
+            )
+
+    def shown_markers(self) -> dict[tuple[str, int], Marker]:
+        """What a display shows after all messages so far, by namespace and id; lifetimes aside."""
+        shown = {}
+        for data in self._marker_messages:
+            for marker in deserialize_message(data, MarkerArray).markers:
+                if marker.action == Marker.DELETE:
+                    shown.pop((marker.ns, marker.id), None)
+                else:
+                    shown[marker.ns, marker.id] = marker
+        return shown
+
+    def planning_scene(self) -> dict[str, Any]:
+        """The moveit_msgs/CollisionObject that a planner holds after all messages so far, by id."""
+        scene = {}
+        for data in self._collision_messages:
+            message = deserialize_message(data, conversions.CollisionObject)
+            if message.operation == message.REMOVE:
+                scene.pop(message.id, None)
+            else:
+                scene[message.id] = message
+        return scene
+
+    def _on_cloud(self, message: PointCloud2) -> None:
+        self.clouds[stamp_of(message)] = message
+        while len(self.clouds) > KEPT_CLOUDS:
+            del self.clouds[next(iter(self.clouds))]
+
+
+def stamp_of(message: PointCloud2 | ReconstructedObjects) -> tuple[int, int]:
+    """Seconds and nanoseconds of a message's stamp."""
+    return message.header.stamp.sec, message.header.stamp.nanosec

@@ -1,0 +1,82 @@
+"""Nodes as child processes, in a DDS domain of their own: for the demo and the tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+STOP_TIMEOUT = 15.0  # seconds from SIGINT to SIGKILL
+
+
+class NodeProcess:
+    """A Python module that runs a node; its output goes to a file."""
+
+    def __init__(self, module: str, arguments: list[str], log_file: Path) -> None:
+        self.log_file = log_file
+        with log_file.open("w") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments], stdout=output, stderr=subprocess.STDOUT
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while the process runs."""
+        return self._process.poll()
+
+    def log(self, last_lines: int | None = None) -> str:
+        """What the process has written so far."""
+        lines = self.log_file.read_text(errors="replace").splitlines()
+        return "\n".join(lines if last_lines is None else lines[-last_lines:])
+
+    def stop(self, signal_number: int = signal.SIGINT) -> int:
+        """Ask the process to end, wait for it, kill it when it takes too long; its exit code."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal_number)
+        try:
+            return self._process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+
+@contextlib.contextmanager
+def private_domain() -> Iterator[int]:
+    """A DDS domain that nobody on this machine uses, seen by this machine only, for this process and its children.
+
+    Enter before `rclpy.init`; the environment is as it was afterwards.
+    """
+    names = ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY")
+    before = {name: os.environ.get(name) for name in names}
+    domain = _free_domain(avoid=before["ROS_DOMAIN_ID"] or "0")
+    os.environ["ROS_DOMAIN_ID"] = str(domain)
+    # Since Iron the range decides; Humble knows the older variable only, and the newer ROS warns of it.
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    os.environ.pop("ROS_LOCALHOST_ONLY", None)
+    if os.environ.get("ROS_DISTRO") == "humble":
+        os.environ["ROS_LOCALHOST_ONLY"] = "1"
+    try:
+        yield domain
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _free_domain(avoid: str) -> int:
+    """A domain whose ports no participant holds, 1 to 101: above, the ports fall among Linux's ephemeral ones."""
+    candidates = [number for number in range(1, 102) if str(number) != avoid]
+    random.shuffle(candidates)
+    for number in candidates:
+        first_participant = 7400 + 250 * number + 10  # UDP port, DDSI-RTPS 2.5, section 9.6.2
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+            probe.bind(("", first_participant))
+            return number
+    raise RuntimeError("every ROS domain from 1 to 101 is in use on this machine")
