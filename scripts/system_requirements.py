@@ -20,6 +20,8 @@ LIBRARIES = {
     "libGL.so.1": "libgl1",
     "libX11.so.6": "libx11-6",
     "libgomp.so.1": "libgomp1",
+    "libidn2.so.0": "libidn2-0",
+    "libudev.so.1": "libudev1",
     "libusb-1.0.so.0": "libusb-1.0-0",
 }
 
