@@ -1,0 +1,89 @@
+"""Ways from seen points to a closed mesh: checkpoints, and the baselines whoever runs a network has to beat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import open3d as o3d
+import trimesh
+from numpy.typing import NDArray
+
+from onet_ros.reconstructor import Reconstructor, ReconstructorSettings
+from onet_ros.scene import SupportPlane
+
+
+class Method(Protocol):
+    """(N, 3) float metres, camera frame, and the table -> closed mesh in the same frame; ValueError when it cannot."""
+
+    def __call__(self, points: NDArray[np.float32], plane: SupportPlane) -> trimesh.Trimesh: ...
+
+
+def convex_hull(points: NDArray[np.float32], plane: SupportPlane) -> trimesh.Trimesh:
+    """Convex hull of the seen points."""
+    return trimesh.convex.convex_hull(np.asarray(points, dtype=np.float64))
+
+
+def table_hull(points: NDArray[np.float32], plane: SupportPlane) -> trimesh.Trimesh:
+    """Convex hull of the seen points and their shadow straight down on the table."""
+    shadow = points - np.outer(plane.height(points), plane.normal)
+    return trimesh.convex.convex_hull(np.concatenate([points, shadow]).astype(np.float64))
+
+
+def poisson(points: NDArray[np.float32], plane: SupportPlane) -> trimesh.Trimesh:
+    """Screened Poisson reconstruction (Kazhdan and Hoppe, 2013) of the seen points and their shadow, by Open3D."""
+    shadow = points - np.outer(plane.height(points), plane.normal)
+    cloud = _with_normals(points)
+    below = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(shadow.astype(np.float64)))
+    below.normals = o3d.utility.Vector3dVector(np.tile(-plane.normal, (len(shadow), 1)))
+    mesh, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(cloud + below, depth=6, n_threads=1)
+    return _closed(mesh)
+
+
+def alpha_shape(points: NDArray[np.float32], plane: SupportPlane) -> trimesh.Trimesh:
+    """Alpha shape of the seen points and their shadow on the table, alpha 2 cm, by Open3D."""
+    shadow = points - np.outer(plane.height(points), plane.normal)
+    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(np.concatenate([points, shadow]).astype(np.float64)))
+    cloud = cloud.voxel_down_sample(0.003)
+    mesh = o3d.geometry.TriangleMesh.create_from_point_cloud_alpha_shape(cloud, 0.02)
+    return _closed(mesh)
+
+
+BASELINES: dict[str, Method] = {
+    "hull": convex_hull,
+    "table-hull": table_hull,
+    "poisson": poisson,
+    "alpha": alpha_shape,
+}
+
+
+def make_method(name: str, settings: ReconstructorSettings | None = None, device: str = "cpu") -> Method:
+    """A baseline by name, or a checkpoint by its folder.
+
+    Raises:
+        ValueError: neither a baseline nor a folder.
+    """
+    if name in BASELINES:
+        return BASELINES[name]
+    if not Path(name).is_dir():
+        raise ValueError(f"{name!r} is neither a checkpoint folder nor one of {', '.join(BASELINES)}")
+    model = Reconstructor.load(name, settings, device)
+    return lambda points, plane: model.complete(points, plane).mesh
+
+
+def _with_normals(points: NDArray[np.float32]) -> o3d.geometry.PointCloud:
+    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points.astype(np.float64)))
+    cloud.estimate_normals(o3d.geometry.KDTreeSearchParamHybrid(radius=0.02, max_nn=30))
+    cloud.orient_normals_towards_camera_location(np.zeros(3))
+    return cloud
+
+
+def _closed(mesh: o3d.geometry.TriangleMesh) -> trimesh.Trimesh:
+    """As trimesh, holes filled where that is simple; a mesh that stays open is scored by its outside nonetheless."""
+    result = trimesh.Trimesh(np.asarray(mesh.vertices), np.asarray(mesh.triangles))
+    if len(result.faces) == 0:
+        raise ValueError("no surface")
+    trimesh.repair.fill_holes(result)
+    trimesh.repair.fix_normals(result)
+    return result
