@@ -71,9 +71,10 @@ def recorded_source(path: Path, mesh_folder: Path | None = None) -> CameraSource
     capture = load_capture(path)
     points = np.where(capture.cloud.valid[..., None], capture.cloud.points, np.float32(np.nan))
     mesh_folder = mesh_folder or path.resolve().parent.parent / "meshes"
-    truth = {}
+    truth: dict[str, trimesh.Trimesh] = {}
     for name, pose in zip(capture.names, capture.T_cam_object, strict=True):
         file = mesh_folder / f"{name}.ply"
         if file.is_file():
-            truth[str(name)] = trimesh.load_mesh(file, process=False).apply_transform(pose)
+            unique_name = str(name) if name not in truth else f"{name} {len(truth) + 1}"
+            truth[unique_name] = trimesh.load_mesh(file, process=False).apply_transform(pose)
     return CameraSource(lambda number: (points, capture.rgb), capture.intrinsics, truth, {})

@@ -72,7 +72,7 @@ class Collector(Node):
 
     def shown_markers(self) -> dict[tuple[str, int], Marker]:
         """What a display shows after all messages so far, by namespace and id; lifetimes aside."""
-        shown = {}
+        shown: dict[tuple[str, int], Marker] = {}
         for data in self._marker_messages:
             for marker in deserialize_message(data, MarkerArray).markers:
                 if marker.action == Marker.DELETE:
@@ -83,7 +83,7 @@ class Collector(Node):
 
     def planning_scene(self) -> dict[str, Any]:
         """The moveit_msgs/CollisionObject that a planner holds after all messages so far, by id."""
-        scene = {}
+        scene: dict[str, Any] = {}
         for data in self._collision_messages:
             message = deserialize_message(data, conversions.CollisionObject)
             if message.operation == message.REMOVE:
