@@ -12,7 +12,6 @@ import json
 import math
 import os
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,63 +21,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from onet_ros.learning.pool import VALIDATION_STREAM, Batch, SamplePool, draw_batch, stream_generator
-from onet_ros.learning.world import WorldSettings, make_samples
+from onet_ros.learning.training_settings import TrainingSettings
+from onet_ros.learning.world import make_samples
 from onet_ros.networks import Checkpoint, OccupancyNetwork, save_checkpoint
 
 THRESHOLDS = tuple(round(0.1 + 0.05 * i, 2) for i in range(17))
-
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """Architecture and sizes; what they mean is the architecture's own."""
-
-    architecture: str = "pointnet_cbn"
-    encoder: dict[str, int] = field(default_factory=lambda: {"hidden_size": 512, "code_size": 512})
-    decoder: dict[str, int] = field(default_factory=lambda: {"code_size": 512, "hidden_size": 256})
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """One training run.
-
-    Attributes:
-        steps: optimiser steps.
-        batch_size: samples per step (over all processes).
-        queries: labelled points per sample and step.
-        points: fewest and most seen points given to the encoder; the checkpoint's observation_points is the most.
-        learning_rate: peak; warmed up over `warmup` steps, held, and let down to zero over the last `cooldown` share.
-        weight_decay, clip: of AdamW, and of the gradient's norm.
-        ema: decay of the running average of the weights that is validated and kept.
-        precision: "float32" or "bfloat16" (autocast).
-        chunk_size, chunks_kept, steps_per_chunk: the sample pool, see `SamplePool`.
-        workers: processes that make samples.
-        validate_every, checkpoint_every: steps.
-        validation_samples: procedural samples, from seeds that training never uses.
-        seed: the same seed gives the same run on one device.
-    """
-
-    steps: int = 20_000
-    batch_size: int = 32
-    queries: int = 1024
-    points: tuple[int, int] = (300, 1024)
-    learning_rate: float = 5e-4
-    warmup: int = 500
-    cooldown: float = 0.3
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    ema: float = 0.999
-    precision: str = "bfloat16"
-    chunk_size: int = 128
-    chunks_kept: int = 32
-    steps_per_chunk: int = 12
-    workers: int = 1
-    validate_every: int = 500
-    checkpoint_every: int = 500
-    validation_samples: int = 256
-    seed: int = 0
-    device: str = "cpu"
-    network: NetworkSettings = field(default_factory=NetworkSettings)
-    world: WorldSettings = field(default_factory=WorldSettings)
 
 
 def learning_rate_at(step: int, settings: TrainingSettings) -> float:
@@ -156,6 +103,8 @@ class Trainer:
             torch.distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
             if self.device.type == "cuda":
                 self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.network = OccupancyNetwork(**dataclasses.asdict(settings.network)).to(self.device)
         self.module: nn.Module = self.network

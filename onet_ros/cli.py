@@ -1,0 +1,162 @@
+"""The command `onet`: completes clouds, shows the whole chain, trains and evaluates."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from onet_ros import __version__
+from onet_ros.resources import default_model_path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0, 1 for a command that did not come to a result, 2 for wrong usage."""
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    try:
+        status: int = parsed.run(parsed)
+    except (ValueError, OSError) as error:
+        print(f"onet {parsed.command}: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="onet",
+        description="Completed, watertight meshes of objects on a table from one depth cloud.",
+        epilog="onet COMMAND --help explains a command.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_reconstruct(commands)
+    _add_train(commands)
+    _add_eval(commands)
+    return parser
+
+
+Commands = argparse._SubParsersAction  # the type that add_subparsers returns; argparse gives it no public name
+
+
+def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "run the real node on a simulated depth camera (or a capture) and show what it completes; needs ROS 2"
+    parser = commands.add_parser("demo", help=about, description=about)
+    try:
+        from onet_ros.ros.demo import add_demo_arguments, run_demo
+    except ImportError as error:
+        reason = str(error)
+
+        def without_ros(_: argparse.Namespace) -> int:
+            print(f"onet demo needs ROS 2 and the package's messages ({reason}); `make demo` sets both up", file=sys.stderr)
+            return 1
+
+        parser.set_defaults(run=without_ros)
+        return
+    add_demo_arguments(parser)
+    parser.set_defaults(run=run_demo)
+
+
+def _add_reconstruct(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "complete the objects of a recorded cloud (.npz with depth and K, .ply, .pcd) and write them as PLY"
+    parser = commands.add_parser("reconstruct", help=about, description=about)
+    parser.add_argument("cloud", type=Path, help="the recorded cloud")
+    parser.add_argument("--out", type=Path, default=Path("out/reconstruct"), help="folder to write to (default: %(default)s)")
+    _add_model(parser)
+    parser.set_defaults(run=_run_reconstruct)
+
+
+def _run_reconstruct(arguments: argparse.Namespace) -> int:
+    from onet_ros.reconstructor import Reconstructor
+    from onet_ros.scene import load_capture
+
+    model = Reconstructor.load(arguments.model or default_model_path(), device=arguments.device)
+    result = model.reconstruct(load_capture(arguments.cloud).cloud)
+    for failure in result.failures:
+        print(f"not completed: {failure}", file=sys.stderr)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    report = []
+    for number, item in enumerate(result.objects):
+        path = arguments.out / f"object_{number:02d}.ply"
+        item.mesh.export(path)
+        size = [round(1000.0 * float(edge), 1) for edge in item.size]
+        report.append({"file": path.name, "size_mm": size, "seen_points": len(item.indices), "seen": item.seen_fraction})
+        print(f"{path}: {size[0]} x {size[1]} x {size[2]} mm, {len(item.indices)} points, {item.seen_fraction:.0%} seen")
+    timings = {stage: round(seconds, 4) for stage, seconds in result.timings.items()}
+    (arguments.out / "report.json").write_text(json.dumps({"objects": report, "seconds": timings}, indent=1) + "\n")
+    return 0 if result.objects else 1
+
+
+def _add_train(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "train a network on the simulated world; goes on where a run in the same folder stopped"
+    parser = commands.add_parser(
+        "train",
+        help=about,
+        description=about,
+        epilog="example: onet train --config config/training/onet_small_cpu.yaml --out runs/small --set steps=500",
+    )
+    parser.add_argument("--config", type=Path, help="YAML with what differs from the defaults, see config/training")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting; repeatable")
+    parser.add_argument("--out", type=Path, required=True, help="run folder: checkpoints, curves, the state to go on from")
+    parser.add_argument("--print-config", action="store_true", help="show the settings and do nothing")
+    parser.set_defaults(run=_run_train)
+
+
+def _run_train(arguments: argparse.Namespace) -> int:
+    from onet_ros.learning.trainer import Trainer
+    from onet_ros.learning.training_settings import load_training_settings
+
+    settings = load_training_settings(arguments.config, arguments.set)
+    if arguments.print_config:
+        print(yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(settings))), sort_keys=False), end="")
+        return 0
+    best = Trainer(settings, arguments.out).run()
+    print(f"best validation IoU {best['iou']:.4f} at step {best['step']:.0f}; checkpoint in {arguments.out / 'best'}")
+    return 0
+
+
+def _add_eval(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "score methods against true shapes: single views, table scenes, real captures"
+    parser = commands.add_parser("eval", help=about, description=about)
+    parser.add_argument("--data", type=Path, required=True, help="folder with views.npz, scenes/, real/, meshes/")
+    parser.add_argument(
+        "--method",
+        action="append",
+        help="checkpoint folder, or hull, table-hull, poisson, alpha; repeatable (default: the model that comes with it)",
+    )
+    parser.add_argument("--task", action="append", help="views, scenes, scenes-own, real, real-own; repeatable (default: all)")
+    parser.add_argument("--out", type=Path, default=Path("out/eval"), help="folder to write to (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    parser.set_defaults(run=_run_eval)
+
+
+def _run_eval(arguments: argparse.Namespace) -> int:
+    from onet_ros.learning.evaluation import TASKS, evaluate, summarise, table, write_json
+    from onet_ros.learning.evaluation_data import EvaluationData
+    from onet_ros.learning.methods import make_method
+
+    data = EvaluationData(arguments.data)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in arguments.method or [str(default_model_path())]:
+        results = evaluate(make_method(name, device=arguments.device), data, arguments.task or TASKS)
+        print(f"\n{name}\n{table(summarise(results))}")
+        for result in results:
+            if result.scores.failed:
+                print(f"failed: {result.task} {result.frame} {result.truth.name}: {result.reason}")
+        write_json(arguments.out / f"{Path(name).name}.json", name, results)
+    return 0
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, help="checkpoint folder (default: the one that comes with the package)")
+    parser.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""A training run's settings, typed, and read from YAML: a file holds what differs from the defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from onet_ros.learning.world import WorldSettings
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Architecture and sizes; what the sizes mean is the architecture's own.
+
+    The defaults are the point-cloud network of Occupancy Networks (CVPR 2019).
+    """
+
+    architecture: str = "pointnet_cbn"
+    encoder: dict[str, int] = field(default_factory=lambda: {"hidden_size": 512, "code_size": 512})
+    decoder: dict[str, int] = field(default_factory=lambda: {"code_size": 512, "hidden_size": 256})
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """One training run.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: samples per step (over all processes).
+        queries: labelled points per sample and step.
+        points: fewest and most seen points given to the encoder; the checkpoint's observation_points is the most.
+        learning_rate: peak; warmed up over `warmup` steps, held, and let down to zero over the last `cooldown` share.
+        weight_decay, clip: of AdamW, and of the gradient's norm.
+        ema: decay of the running average of the weights that is validated and kept.
+        precision: "float32" or "bfloat16" (autocast).
+        chunk_size, chunks_kept, steps_per_chunk: the sample pool, see `SamplePool`.
+        workers: processes that make samples; 0 makes them on the training device.
+        validate_every, checkpoint_every: steps.
+        validation_samples: procedural samples, from seeds that training never uses.
+        seed: the same seed gives the same run on one device.
+        threads: CPU threads of the training process, 0 for torch's choice.
+    """
+
+    steps: int = 20_000
+    batch_size: int = 32
+    queries: int = 1024
+    points: tuple[int, int] = (300, 1024)
+    learning_rate: float = 5e-4
+    warmup: int = 500
+    cooldown: float = 0.3
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    ema: float = 0.999
+    precision: str = "bfloat16"
+    chunk_size: int = 128
+    chunks_kept: int = 32
+    steps_per_chunk: int = 12
+    workers: int = 1
+    validate_every: int = 500
+    checkpoint_every: int = 500
+    validation_samples: int = 256
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 0
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    world: WorldSettings = field(default_factory=WorldSettings)
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision must be float32 or bfloat16, got {self.precision!r}")
+        for name in ("steps", "batch_size", "queries", "chunk_size", "chunks_kept", "steps_per_chunk"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 1 <= self.points[0] <= self.points[1]:
+            raise ValueError(f"points must be (fewest, most) with 1 <= fewest <= most, got {self.points}")
+
+
+def load_training_settings(path: str | Path | None, overrides: Sequence[str] = ()) -> TrainingSettings:
+    """Settings from a YAML file and `name=value` overrides (dotted names reach into groups: world.sensor=0.5).
+
+    Raises:
+        ValueError: unknown names, values of another type, text that is no YAML; the message quotes them.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(Path(path).read_text())
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not valid YAML: {error}") from error
+        if not isinstance(loaded, dict):
+            raise ValueError(f"{path} must hold names and values, found {type(loaded).__name__}")
+        values = loaded
+    for override in overrides:
+        name, separator, text = override.partition("=")
+        if not separator:
+            raise ValueError(f"expected name=value, got {override!r}")
+        *groups, last = name.split(".")
+        target = values
+        for group in groups:
+            target = target.setdefault(group, {})
+        target[last] = yaml.safe_load(text)
+    return from_mapping(TrainingSettings, values)
+
+
+def from_mapping(kind: type[S], values: dict[str, Any], where: str = "") -> S:
+    """A settings dataclass from plain values; nested dataclasses from nested mappings."""
+    known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = [where + name for name in values if name not in known]
+    if unknown:
+        raise ValueError(f"unknown settings {', '.join(unknown)}; known are {', '.join(where + n for n in known)}")
+    defaults = kind()
+    return kind(**{name: _converted(value, getattr(defaults, name), where + name) for name, value in values.items()})
+
+
+def _converted(value: Any, default: Any, name: str) -> Any:
+    """A YAML value as the type of its default."""
+    if dataclasses.is_dataclass(default):
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} must be a group of settings, got {value!r}")
+        return from_mapping(type(default), value, name + ".")
+    if isinstance(default, tuple):
+        if not isinstance(value, (list, tuple)) or len(value) != len(default):
+            raise ValueError(f"{name} must be {len(default)} values, got {value!r}")
+        return tuple(_converted(v, d, name) for v, d in zip(value, default, strict=True))
+    if isinstance(default, float) and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-3 as text
+        except ValueError as error:
+            raise ValueError(f"{name} must be a number, got {value!r}") from error
+    if default is None:
+        return value
+    if type(value) is not type(default):
+        raise ValueError(f"{name} must be {type(default).__name__}, got {value!r}")
+    return value
