@@ -175,12 +175,13 @@ def _splat(
     order = np.argsort(-projected[:, 2], kind="stable")  # far to near, so that the nearest is written last
     (u, v, depth), paint = projected[order].T, paint[order]
     radius = np.maximum(radius_at_1m / depth, 0.5 * _SUPERSAMPLING)
+    column, row = np.floor(u + 0.5).astype(int), np.floor(v + 0.5).astype(int)
     reach = int(np.ceil(radius.max(initial=0)))
     height, width = picture.shape[:2]
     buffer = np.full((height, width), np.inf)
     for dv in range(-reach, reach + 1):
         for du in range(-reach, reach + 1):
-            x, y = np.round(u + du).astype(int), np.round(v + dv).astype(int)
+            x, y = column + du, row + dv
             near = (du * du + dv * dv <= radius**2) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
             near[near] = depth[near] < buffer[y[near], x[near]]
             buffer[y[near], x[near]] = depth[near]

@@ -17,6 +17,7 @@ from onet_ros.ray_casting import look_rotation
 from onet_ros.settings import check_settings, setting
 
 _CANDIDATES = 600  # random places tried for one object
+_SIDEWAYS = 0.7  # a face whose normal's z is less than this is a side
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class TableSettings:
     width: float = setting(1.3, "extent of the table along x", unit="m", minimum=0.2, maximum=5.0)
     depth: float = setting(0.9, "extent of the table along y", unit="m", minimum=0.2, maximum=5.0)
     height: float = setting(0.74, "table top above the floor", unit="m", minimum=0.1, maximum=2.0)
-    wall_distance: float = setting(1.6, "wall behind the table's centre", unit="m", minimum=0.3, maximum=10.0)
+    wall_distance: float = setting(2.4, "wall behind the table's centre", unit="m", minimum=0.3, maximum=10.0)
     spread_x: float = setting(0.84, "objects stand within this extent along x", unit="m", minimum=0.1, maximum=5.0)
     spread_y: float = setting(0.56, "objects stand within this extent along y", unit="m", minimum=0.1, maximum=5.0)
     clearance: float = setting(0.03, "smallest gap between two footprints", unit="m", minimum=0.0, maximum=0.5)
@@ -113,18 +114,21 @@ class SimulatedTable:
 
 
 def _resting_pose(mesh: trimesh.Trimesh, lying: bool) -> NDArray[np.float64]:
-    """(4, 4) from the object's frame to a table under it: as it is modelled, or on its likeliest side.
+    """(4, 4) from the object's frame to a table under it: as it is modelled, or on its side.
 
-    Objects without a stable side, as a bowl, stay upright.
+    Of the sides on which it would stay, the one with the lowest centre of mass; without any, as a bowl, it stands.
     """
+    pose = np.eye(4)
     if lying:
-        poses, _ = trimesh.poses.compute_stable_poses(mesh, sigma=0.0, n_samples=1)
-        for pose in poses:  # the likeliest first
-            if abs(pose[2, 2]) < 0.7:
-                return np.asarray(pose)
-    upright = np.eye(4)
-    upright[2, 3] = -mesh.bounds[0, 2]
-    return upright
+        hull = mesh.convex_hull
+        # A body rests on a face of its hull when the centre of mass is above that face.
+        below = trimesh.triangles.points_to_barycentric(hull.triangles, np.tile(mesh.center_mass, (len(hull.faces), 1)))
+        heights = ((hull.triangles_center - mesh.center_mass) * hull.face_normals).sum(-1)
+        sides = np.flatnonzero((below.min(-1) >= 0) & (np.abs(hull.face_normals[:, 2]) < _SIDEWAYS))
+        if len(sides):
+            pose = trimesh.geometry.align_vectors(hull.face_normals[sides[heights[sides].argmin()]], (0, 0, -1))
+    pose[2, 3] = -_moved(mesh, pose)[:, 2].min()
+    return pose
 
 
 def _find_place(
