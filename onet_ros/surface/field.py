@@ -1,0 +1,63 @@
+"""What this room asks of a field, and the one place where a field is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+# (N, 3) float32, metres -> (N,) float32; a point is inside where the value is above the threshold.
+Field = Callable[[torch.Tensor], torch.Tensor]
+
+CPU_CHUNK_SIZE = 2_048  # keeps a decoder's activations in the cache
+GPU_CHUNK_SIZE = 262_144
+
+
+class SurfaceError(ValueError):
+    """A field, box or mesh from which no trustworthy surface can be made; the message quotes what was found."""
+
+
+def evaluate_field(field: Field, points: torch.Tensor, chunk_size: int = 0) -> torch.Tensor:
+    """Field values at points, asked for in chunks and checked.
+
+    Args:
+        field: see `Field`; gradients are not recorded.
+        points: (N, 3) float32, metres, on the device the field works on.
+        chunk_size: points per call; 0 chooses by device.
+
+    Returns:
+        (N,) float32 on the device of `points`.
+
+    Raises:
+        SurfaceError: the field returned something that is not (N,) finite floating point.
+    """
+    if not len(points):
+        return points.new_empty(0)
+    with torch.no_grad():
+        chunks = points.split(chunk_size or default_chunk_size(points))
+        values = torch.cat([call_field(field, chunk) for chunk in chunks])
+    finite = torch.isfinite(values)
+    if not bool(finite.all()):
+        first = int((~finite).nonzero()[0])
+        raise SurfaceError(
+            f"field returned {int((~finite).sum())} non-finite of {len(values)} values, "
+            f"first {values[first].item()} at {points[first].tolist()}"
+        )
+    return values
+
+
+def default_chunk_size(points: torch.Tensor) -> int:
+    """Points per call that suit the device of `points`."""
+    return CPU_CHUNK_SIZE if points.device.type == "cpu" else GPU_CHUNK_SIZE
+
+
+def call_field(field: Field, points: torch.Tensor) -> torch.Tensor:
+    """(N,) float32 values at (N, 3) points in one call; SurfaceError when shape or type are not a field's."""
+    values = field(points)
+    if not isinstance(values, torch.Tensor):
+        raise SurfaceError(f"field must return a tensor, got {type(values).__name__}")
+    if values.shape != points.shape[:1]:
+        raise SurfaceError(f"field must return shape {tuple(points.shape[:1])}, got {tuple(values.shape)}")
+    if not values.is_floating_point():
+        raise SurfaceError(f"field must return floating point values, got {values.dtype}")
+    return values.to(device=points.device, dtype=torch.float32)

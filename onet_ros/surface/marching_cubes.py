@@ -1,0 +1,135 @@
+"""Marching cubes over the crossed cells alone, with PyMCubes' case table.
+
+The triangles of each of the 256 cases come from PyMCubes, whose table closes without cracks and never puts an inner
+edge on a face of a cell, so that the mesh is a closed 2-manifold. Its own sweep visits every cell of the volume and
+interpolates to corners where a value equals the threshold; here only crossed cells are visited, and vertices keep off
+the corners.
+"""
+
+from __future__ import annotations
+
+import itertools
+from functools import lru_cache
+
+import mcubes
+import numpy as np
+import torch
+import trimesh
+from numpy.typing import NDArray
+
+from onet_ros.surface.field import SurfaceError
+from onet_ros.surface.grid import GridField
+
+# The least distance of a vertex from a grid corner, as a fraction of the edge it lies on. Vertices at a corner (values
+# equal to the threshold) would coincide and leave triangles without area.
+CORNER_CLEARANCE = 0.01
+
+_CORNERS = np.array(list(itertools.product((0, 1), repeat=3)))  # corner k of a cell, offset from its lower corner
+
+
+def extract_mesh(grid: GridField) -> trimesh.Trimesh:
+    """Triangle mesh of a sampled field's level set.
+
+    Vertices lie on grid edges at the linear interpolation of the two values. The mesh is closed (at the border of the
+    box, too, where caps lie outside it by `CORNER_CLEARANCE` cells), wound consistently, with outward normals, and has
+    neither duplicate nor unreferenced vertices nor triangles without area.
+
+    Returns:
+        vertices (V, 3) float64, metres, frame of the grid's box; faces (F, 3) int64, counter-clockwise from outside.
+
+    Raises:
+        SurfaceError: no cell is crossed.
+    """
+    cells = grid.crossed_cells
+    if not len(cells):
+        known = grid.samples[grid.asked]
+        raise SurfaceError(
+            f"no surface: {grid.points_asked} field values from {known.min().item():.6g} to {known.max().item():.6g}, "
+            f"none above threshold {grid.threshold:.6g}"
+        )
+    corner_values, corner_inside = _corners_of(grid, cells)
+    vertex_ids, vertices = _vertices(grid, cells, corner_values, corner_inside)
+    faces = _faces(grid.resolution, cells, corner_inside, vertex_ids)
+    return trimesh.Trimesh(vertices=vertices, faces=faces.cpu().numpy(), process=False)
+
+
+def _corners_of(grid: GridField, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(M, 8) float32 values and (M, 8) bool sides of the cells' corners; corners beyond the border are outside."""
+    both = cells[:, :, None] + torch.arange(2, device=cells.device)  # (M, 3, 2), both coordinates along each axis
+    in_box = (both >= 0) & (both <= grid.resolution)
+    x, y, z = both.clamp(0, grid.resolution).unbind(1)
+    values = grid.samples[x[:, :, None, None], y[:, None, :, None], z[:, None, None, :]]
+    x, y, z = in_box.unbind(1)
+    inside = (values > grid.threshold) & x[:, :, None, None] & y[:, None, :, None] & z[:, None, None, :]
+    return values.flatten(1), inside.flatten(1)
+
+
+def _vertices(
+    grid: GridField, cells: torch.Tensor, corner_values: torch.Tensor, corner_inside: torch.Tensor
+) -> tuple[torch.Tensor, NDArray[np.float64]]:
+    """One vertex on each crossed grid edge, owned by the cell at whose lower corner the edge starts.
+
+    Returns:
+        (M, 3) int64 number of the vertex on the x, y and z edge at each cell's lower corner, anything where that edge
+        is not crossed; (V, 3) float64 metres.
+    """
+    ends = [4, 2, 1]  # corners (1, 0, 0), (0, 1, 0) and (0, 0, 1) of a cell
+    crossed = corner_inside[:, ends] != corner_inside[:, :1]
+    vertex_ids = (crossed.flatten().cumsum(0) - 1).view(-1, 3)
+
+    cell, axis = (index.cpu().numpy() for index in crossed.nonzero(as_tuple=True))
+    start = corner_values[:, :1].expand(-1, 3)[crossed].cpu().numpy().astype(np.float64)
+    end = corner_values[:, ends][crossed].cpu().numpy().astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fraction = (grid.threshold - start) / (end - start)
+    fraction = np.clip(fraction, CORNER_CLEARANCE, 1 - CORNER_CLEARANCE)
+
+    position = cells.cpu().numpy()[cell].astype(np.float64)
+    rows = np.arange(len(axis))
+    along = position[rows, axis]
+    # Beyond the border there is no value to interpolate with: the cap stays as close to the border as allowed.
+    fraction[along == -1] = 1 - CORNER_CLEARANCE
+    fraction[along == grid.resolution] = CORNER_CLEARANCE
+    position[rows, axis] += fraction
+    return vertex_ids, grid.lower + position * grid.voxel_size
+
+
+def _faces(resolution: int, cells: torch.Tensor, corner_inside: torch.Tensor, vertex_ids: torch.Tensor) -> torch.Tensor:
+    """(F, 3) int64 triangles of all cells."""
+    triangles, counts = (torch.from_numpy(array).to(cells.device) for array in case_table())
+    cases = (corner_inside << torch.arange(8, dtype=torch.uint8, device=cells.device)).sum(dim=1)
+    used = torch.arange(triangles.shape[1], device=cells.device) < counts[cases][:, None]
+    cell, number = used.nonzero(as_tuple=True)
+    edges = triangles[cases[cell], number]  # (F, 3)
+
+    width = resolution + 2
+    steps = torch.tensor([width * width, width, 1], device=cells.device)
+    offsets = torch.from_numpy(_CORNERS).to(cells.device) @ steps
+    flat = ((cells + 1) * steps).sum(dim=1)
+    rank = torch.empty(width**3, dtype=torch.int64, device=cells.device)  # read only where written
+    rank[flat] = torch.arange(len(cells), device=cells.device)
+    owner = rank[flat[cell][:, None] + offsets[edges // 3]]
+    return vertex_ids.flatten()[owner * 3 + edges % 3]
+
+
+@lru_cache(maxsize=1)
+def case_table() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """PyMCubes' triangles of each case, read off by giving it one cell at a time.
+
+    Case c has corner k inside where bit k of c is set; corner k is at the binary digits of k, x first. An edge of the
+    cell is named 3 k + a, after the corner k it starts at and its axis a.
+
+    Returns:
+        (256, 5, 3) int64, edges of the vertices of up to five triangles, counter-clockwise from outside;
+        (256,) int64, how many of the five are used.
+    """
+    triangles = np.zeros((256, 5, 3), dtype=np.int64)
+    counts = np.zeros(256, dtype=np.int64)
+    for case in range(1, 255):
+        cell = ((case >> np.arange(8)) & 1).reshape(2, 2, 2).astype(np.float64)
+        vertices, faces = mcubes.marching_cubes(cell, 0.5)
+        axes = np.argmax(vertices == 0.5, axis=1)
+        edges = 3 * (np.floor(vertices).astype(np.int64) @ (4, 2, 1)) + axes
+        counts[case] = len(faces)
+        triangles[case, : len(faces)] = edges[faces.astype(np.int64)]
+    return triangles, counts
