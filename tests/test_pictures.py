@@ -174,6 +174,11 @@ def test_nearest_point_is_on_top_and_missing_points_are_left_out():
     assert covered == pytest.approx(np.pi * radius**2, rel=0.35)
 
 
+def test_point_before_the_lens_does_not_fill_the_picture():
+    image = render_points([[0, 0, 1e-5], [0.02, 0, 0.5]], optical_view())
+    assert (image != PAPER_8).any(-1).mean() < 0.02
+
+
 def test_cloud_of_missing_points_is_an_empty_picture():
     image = render_points(np.full((4, 5, 3), np.nan), optical_view())
     np.testing.assert_array_equal(image, np.broadcast_to(PAPER_8, image.shape))
@@ -284,6 +289,13 @@ def test_stage_turns_from_the_camera_side_to_behind(scene):
     for view in (front, behind):
         assert view.eye @ plane[:3] + plane[3] > 0.1  # above the table
         assert view.up @ plane[:3] > 0.3
+
+
+def test_camera_straight_above_has_sides_too():
+    stage = Stage.around([ball((0, 0, 0.55))], plane=(0, 0, -1, 0.6))
+    front, behind = stage.view(0.0, (100, 80)), stage.view(np.pi, (100, 80))
+    assert front.eye[1] > 0.1  # at the lower edge of the camera's image
+    assert behind.eye[1] < -0.1
 
 
 def test_seen_and_guessed_sides_have_their_colours(scene):

@@ -63,10 +63,11 @@ class Stage:
         outward = self.viewpoint - self.centre
         height = float(outward @ self.up)
         level = outward - height * self.up
-        distance = np.linalg.norm(level)
-        if distance < 1e-6:
-            raise ValueError(f"the camera at {self.viewpoint} stands straight above the scene: there is no side to it")
-        level /= distance
+        if np.linalg.norm(level) < 0.05 * abs(height):  # from straight above: the lower edge of the camera's image
+            level = np.array([0.0, 1.0, 0.0]) if abs(self.up[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
+            level -= (level @ self.up) * self.up
+        distance = float(np.linalg.norm(outward - height * self.up))
+        level /= np.linalg.norm(level)
         elevation = np.clip(np.arctan2(height, distance), *_ELEVATIONS)
         turned = np.cos(azimuth) * level + np.sin(azimuth) * np.cross(self.up, level)
         direction = np.cos(elevation) * turned + np.sin(elevation) * self.up

@@ -23,6 +23,7 @@ Image = NDArray[np.uint8]
 
 _SUPERSAMPLING = 2  # sub-pixels along a pixel's edge
 _GROUND_BLOCK = 4  # sub-pixels along the edge of a block that shares out the lights on the ground
+_LARGEST_SPLAT = 12.0  # sub-pixels of radius, against a stray point before the lens
 _CREASE_ANGLE = np.radians(35.0)
 _NORMAL_RADIUS = 0.010  # metres about a point of a cloud whose neighbours give its normal
 
@@ -174,7 +175,7 @@ def _splat(
     """Draw discs at (N, 3) pixel u, v and depth into the picture, the nearest on top; returns the depth (H, W)."""
     order = np.argsort(-projected[:, 2], kind="stable")  # far to near, so that the nearest is written last
     (u, v, depth), paint = projected[order].T, paint[order]
-    radius = np.maximum(radius_at_1m / depth, 0.5 * _SUPERSAMPLING)
+    radius = np.clip(radius_at_1m / depth, 0.5 * _SUPERSAMPLING, _LARGEST_SPLAT)
     column, row = np.floor(u + 0.5).astype(int), np.floor(v + 0.5).astype(int)
     reach = int(np.ceil(radius.max(initial=0)))
     height, width = picture.shape[:2]
