@@ -167,7 +167,7 @@ class Setup:
 
     def _install_torch(self) -> None:
         """PyTorch first and by itself: as a dependency pip would take the newest one, with gigabytes of CUDA."""
-        found = subprocess.run([str(self.python), "-c", "import torch"], capture_output=True).returncode == 0
+        found = self._can_import("torch")
         if self.torch == "system" and not found:
             raise SetupError(f"TORCH=system, but {self.python} cannot import torch: install it for the system's Python")
         if found and (self.torch == "system" or (not self.torch and self.ros_prefix is not None)):
@@ -190,10 +190,13 @@ class Setup:
 
     def _install_colcon(self) -> None:
         """A robot often has ROS without the tools to build packages."""
-        wanted = {"colcon": "colcon-common-extensions", "cmake": "cmake<4"}
-        missing = [package for command, package in wanted.items() if shutil.which(command) is None]
-        if missing:
-            self._pip(*missing)
+        packages = [] if shutil.which("cmake") else ["cmake<4"]
+        packages += [] if self._can_import("colcon_cmake, colcon_ros") else ["colcon-common-extensions"]
+        if packages:
+            self._pip(*packages)
+
+    def _can_import(self, modules: str) -> bool:
+        return subprocess.run([str(self.python), "-c", f"import {modules}"], capture_output=True).returncode == 0
 
     def _install_onet(self) -> None:
         self._pip("setuptools>=70.1,<80", "wheel")

@@ -16,6 +16,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TEST_INTERFACES = REPOSITORY / "tests" / "interfaces"
 TEST_BASE = REPOSITORY / ".cache" / "test_interfaces"
 
+# Not the command `colcon`: the system's one would run with the system's Python.
+COLCON = "import sys; from colcon_core.command import main; sys.exit(main())"
+
 
 def digest(*parts: str | Path) -> str:
     """One hash over strings and the contents of files."""
@@ -80,7 +83,8 @@ class Colcon:
     def _build(self, arguments: list[str], to_remove: list[Path]) -> None:
         for folder in to_remove:
             shutil.rmtree(folder, ignore_errors=True)
-        command = ["colcon", "--log-base", str(REPOSITORY / ".cache" / "colcon"), "build", *arguments]
+        command = [str(self.python), "-c", COLCON, "--log-base", str(REPOSITORY / ".cache" / "colcon")]
+        command += ["build", *arguments]
         command += ["--cmake-args", f"-DPython3_EXECUTABLE={self.python}", "-DBUILD_TESTING=OFF"]
         with self.log.open("a") as output:
             print("$", *command, file=output, flush=True)
