@@ -74,6 +74,13 @@ def _rigid_transform(translation: Point | Vector3, rotation: Quaternion) -> NDAr
     return transform
 
 
+def _inverse(T_target_source: NDArray[np.float64]) -> NDArray[np.float64]:
+    T_source_target = np.eye(4)
+    T_source_target[:3, :3] = T_target_source[:3, :3].T
+    T_source_target[:3, 3] = -T_target_source[:3, :3].T @ T_target_source[:3, 3]
+    return T_source_target
+
+
 def to_triangle_mesh_msg(mesh: trimesh.Trimesh, T_object_source: NDArray[np.float64]) -> TriangleMesh:
     """Mesh in the source frame -> message with the mesh in the object's frame."""
     message = TriangleMesh()
@@ -105,7 +112,7 @@ def from_shape_mesh_msg(message: Mesh, T_source_object: NDArray[np.float64]) -> 
 
 def to_object_msg(number: int, reconstructed: CoreObject) -> ReconstructedObject:
     """One reconstructed object under its number."""
-    T_object_source = np.linalg.inv(reconstructed.T_source_object)
+    T_object_source = _inverse(reconstructed.T_source_object)
     width, depth, height = (float(value) for value in reconstructed.size)
     message = ReconstructedObject(
         id=number,
@@ -144,9 +151,7 @@ def to_surface_marker(header: Header, number: int, reconstructed: CoreObject, li
     marker = _marker(header, OBJECT_NAMESPACE, number, Marker.TRIANGLE_LIST, lifetime)
     marker.pose = to_pose_msg(reconstructed.T_source_object)
     marker.scale = Vector3(x=1.0, y=1.0, z=1.0)
-    vertices = transformations.transform_points(
-        reconstructed.mesh.vertices, np.linalg.inv(reconstructed.T_source_object)
-    )
+    vertices = transformations.transform_points(reconstructed.mesh.vertices, _inverse(reconstructed.T_source_object))
     corners = np.asarray(reconstructed.mesh.faces).ravel()
     put_array(marker, "points", vertices[corners])
     put_array(marker, "colors", confidence_colours(reconstructed.confidence)[corners])
@@ -198,7 +203,7 @@ def to_collision_object_msg(header: Header, name: str, reconstructed: CoreObject
         )
     message = CollisionObject(header=header, id=name, operation=CollisionObject.ADD)
     message.pose = to_pose_msg(reconstructed.T_source_object)
-    message.meshes = [to_shape_mesh_msg(mesh, np.linalg.inv(reconstructed.T_source_object))]
+    message.meshes = [to_shape_mesh_msg(mesh, _inverse(reconstructed.T_source_object))]
     message.mesh_poses = [Pose(orientation=Quaternion(w=1.0))]  # relative to `pose`
     return message
 

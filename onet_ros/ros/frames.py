@@ -10,6 +10,7 @@ from rclpy.node import Node
 from rclpy.time import Time as RosTime
 
 from onet_ros.ros.conversions import from_transform_msg
+from onet_ros.scene import PointCloud
 
 try:
     import tf2_ros
@@ -61,3 +62,9 @@ class TargetFrame:
                 f"no transform from {cloud_frame_id!r} to target_frame {self.frame_id!r} within {timeout} s: {error}"
             ) from error
         return from_transform_msg(found.transform)
+
+
+def transform_cloud(cloud: PointCloud, T_target_cloud: NDArray[np.float64]) -> PointCloud:
+    """The cloud in another frame; missing points stay missing, an image's rows and columns stay."""
+    rotation, translation = T_target_cloud[:3, :3].astype(np.float32), T_target_cloud[:3, 3].astype(np.float32)
+    return PointCloud(cloud.points @ rotation.T + translation)

@@ -28,13 +28,14 @@ from std_msgs.msg import Header
 from onet_ros.reconstructor import Reconstruction, Reconstructor
 from onet_ros.resources import default_model_path
 from onet_ros.ros.cloud_subscription import CloudSubscription
-from onet_ros.ros.frames import FrameError, TargetFrame
-from onet_ros.ros.node_settings import NodeSettings
+from onet_ros.ros.frames import FrameError, TargetFrame, transform_cloud
+from onet_ros.ros.node_settings import NodeSettings, ParameterError
 from onet_ros.ros.parameters import NodeParameters
 from onet_ros.ros.publishers import ResultPublisher
 from onet_ros.ros.worker import SUPERSEDED, DroppedClouds, LatestValueWorker
 from onet_ros.scene import CloudError, PointCloud, decode_point_cloud2
 
+UP_IN_TARGET_FRAME = (0.0, 0.0, 1.0)  # of a robot's base, odometry or map, REP 103
 SPIN_TIMEOUT = 0.1  # seconds until a signal is noticed
 LOG_PERIOD = 10.0  # seconds between lines that say that all is well
 STOP_TIMEOUT = 10.0  # seconds that a cloud in work is given at shutdown
@@ -73,7 +74,10 @@ class OnetNode(Node):
             torch.set_num_threads(settings.num_threads)
         model = Path(settings.model) if settings.model else default_model_path()
         started = time.perf_counter()
-        reconstructor = Reconstructor.load(model, self.settings.reconstructor, settings.device)
+        try:
+            reconstructor = Reconstructor.load(model, self.settings.reconstructor, settings.device)
+        except (RuntimeError, AssertionError) as error:  # torch's two ways to say that it has no such device
+            raise ParameterError(f"parameter device is {settings.device!r}: {error}") from error
         seconds = time.perf_counter() - started
         self.get_logger().info(f"loaded {model} on {settings.device} in {seconds:.1f} s")
         return reconstructor
@@ -99,6 +103,9 @@ class OnetNode(Node):
         T_target_cloud = self._target_frame.lookup(cloud_frame, message.header.stamp, settings.transform_timeout)
         header = Header(stamp=message.header.stamp, frame_id=self._target_frame.frame_id or cloud_frame)
         reconstruction = self._reconstruct(cloud, T_target_cloud)
+        if reconstruction.plane is None:  # says nothing about the objects: what is published stays
+            self.dropped.add("no support plane", "; ".join(reconstruction.failures))
+            return
         for failure in reconstruction.failures:
             self.dropped.warn(f"not reconstructed: {failure}")
         latency = self._results.publish(header, reconstruction, settings, time.perf_counter() - started)
@@ -111,9 +118,11 @@ class OnetNode(Node):
     def _reconstruct(self, cloud: PointCloud, T_target_cloud: NDArray[np.float64]) -> Reconstruction:
         """Reconstruct in the target frame, where the camera stands at the origin of the cloud's frame."""
         if self._reconstructor.settings is not self.settings.reconstructor:
-            self._reconstructor = self._reconstructor.with_settings(self.settings.reconstructor)
-        viewpoint = T_target_cloud[:3, 3]
-        return self._reconstructor.reconstruct(cloud.transformed(T_target_cloud), viewpoint)
+            self._reconstructor = Reconstructor(self._reconstructor.checkpoint, self.settings.reconstructor)
+        up = UP_IN_TARGET_FRAME if self._target_frame.frame_id else None
+        return self._reconstructor.reconstruct(
+            transform_cloud(cloud, T_target_cloud), viewpoint=T_target_cloud[:3, 3], up=up
+        )
 
 
 def main(args: list[str] | None = None) -> int:
