@@ -229,6 +229,7 @@ class Reconstructor:
 
         observation = Observation(
             points=tensor(frame.to_unit(seen[picks])),
+            background=tensor(np.zeros((0, 3))),
             viewpoint=tensor(frame.to_unit(np.asarray(viewpoint))),
             scale=tensor(frame.scale),
         )

@@ -132,10 +132,19 @@ def draw_batch(samples: Samples, points: int, queries: int, generator: torch.Gen
     mirror = (torch.randint(2, (n, 1, 1), generator=generator) * 2 - 1).to(device)
     side = torch.cat([torch.ones_like(mirror), mirror, torch.ones_like(mirror)], dim=2).float()
     seen = samples.points.gather(1, point_picks.unsqueeze(2).expand(-1, -1, 3)) * side
+    around = _some_background(samples.background, generator) * side
     asked = samples.queries.gather(1, query_picks.unsqueeze(2).expand(-1, -1, 3)) * side
     labels = samples.inside.gather(1, query_picks).float()
-    observation = Observation(seen, samples.viewpoint * side.squeeze(1), samples.scale)
+    observation = Observation(seen, around, samples.viewpoint * side.squeeze(1), samples.scale)
     return Batch(observation, asked, labels)
+
+
+def _some_background(background: Tensor, generator: torch.Generator) -> Tensor:
+    """Background points as a robot may have them: for a third of the batches none, else a random number; (N, M, 3)."""
+    share = float(torch.rand(1, generator=generator)) * 1.5 - 0.5
+    count = int(max(0.0, share) * background.shape[1])
+    picks = torch.randperm(background.shape[1], generator=generator)[:count].to(background.device)
+    return background[:, picks]
 
 
 def _one_thread(_: int) -> None:

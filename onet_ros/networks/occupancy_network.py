@@ -8,12 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from onet_ros.networks.cbn_decoder import CBNDecoder
+from onet_ros.networks.local_decoder import LocalDecoder
+from onet_ros.networks.local_encoder import LocalEncoder
 from onet_ros.networks.observation import Observation
 from onet_ros.networks.pointnet import ResidualPointNet
 
 # Architectures by the name that a checkpoint's configuration carries: encoder and decoder classes.
 ARCHITECTURES: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
     "pointnet_cbn": (ResidualPointNet, CBNDecoder),
+    "local_planes": (LocalEncoder, LocalDecoder),
 }
 
 
