@@ -8,7 +8,8 @@ from onet_ros.surface.marching_cubes import extract_mesh
 from onet_ros.surface.mise import sample_grid_mise
 from onet_ros.surface.refine import refine_vertices, vertex_normals
 from onet_ros.surface.settings import ExtractionSettings
-from onet_ros.surface.simplify import is_sound, simplify_mesh, surface_deviation
+from onet_ros.surface.simplify import simplify_mesh
+from onet_ros.surface.soundness import is_sound, surface_deviation
 
 __all__ = [
     "ExtractionSettings",

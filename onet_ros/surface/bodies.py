@@ -9,6 +9,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from onet_ros.surface.field import SurfaceError
+from onet_ros.surface.soundness import signed_volumes
 
 
 def keep_bodies(mesh: trimesh.Trimesh, min_fraction: float) -> trimesh.Trimesh:
@@ -26,8 +27,7 @@ def keep_bodies(mesh: trimesh.Trimesh, min_fraction: float) -> trimesh.Trimesh:
         SurfaceError: there is no body with positive volume.
     """
     labels = _body_labels(mesh)
-    a, b, c = (np.asarray(mesh.triangles)[:, corner] - mesh.bounds.mean(axis=0) for corner in range(3))
-    volumes = np.bincount(labels, np.einsum("ij,ij->i", a, np.cross(b, c)) / 6)
+    volumes = np.bincount(labels, signed_volumes(mesh))
     areas = np.bincount(labels, mesh.area_faces)
     bodies = np.flatnonzero(volumes > 0)
     if not len(bodies):

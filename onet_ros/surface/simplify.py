@@ -18,6 +18,8 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from onet_ros.surface.soundness import is_sound, signed_volumes
+
 FAST_VOLUME_TOLERANCE = 0.002  # relative change of volume up to which the fast method is trusted
 AGGRESSIVENESS = 4.0  # of fast_simplification: how its error bound grows from pass to pass, on a mesh of unit size
 
@@ -45,46 +47,16 @@ def simplify_mesh(mesh: trimesh.Trimesh, max_triangles: int) -> trimesh.Trimesh:
         candidate = _at_unit_size(method, mesh, max_triangles)
         if not is_sound(candidate) or candidate.euler_number != mesh.euler_number:
             continue
-        trusted = method is not _fast_quadric or abs(candidate.volume / mesh.volume - 1) <= FAST_VOLUME_TOLERANCE
+        change = signed_volumes(candidate).sum() / signed_volumes(mesh).sum() - 1
+        trusted = method is not _fast_quadric or abs(change) <= FAST_VOLUME_TOLERANCE
         if trusted and len(candidate.faces) <= max_triangles:
             return candidate
         others.append(candidate)
     smallest = min(others, key=lambda candidate: len(candidate.faces))
     if len(smallest.faces) > max_triangles:
-        _logger.warning(
-            "%d triangles instead of %d: no sound mesh with fewer came of %d",
-            len(smallest.faces), max_triangles, len(mesh.faces),
-        )  # fmt: skip
+        text = "%d triangles instead of %d: nothing sound with fewer came of the %d given"
+        _logger.warning(text, len(smallest.faces), max_triangles, len(mesh.faces))
     return smallest
-
-
-def is_sound(mesh: trimesh.Trimesh) -> bool:
-    """Whether a mesh is closed, wound consistently, bounds a positive volume and has no triangle without area."""
-    closed = len(mesh.faces) and mesh.is_watertight and mesh.is_winding_consistent
-    return bool(closed and mesh.volume > 0 and mesh.area_faces.all())
-
-
-def surface_deviation(mesh: trimesh.Trimesh, reference: trimesh.Trimesh, samples: int = 10_000) -> tuple[float, float]:
-    """Mean and largest distance between two surfaces, metres: of points of each to the other, both ways.
-
-    Args:
-        samples: points on each surface, uniform by area, the same in every call.
-    """
-    import open3d as o3d  # here, because it takes a second to load and extraction can do without
-
-    distances = []
-    for source, target in ((mesh, reference), (reference, mesh)):
-        points, _ = trimesh.sample.sample_surface(source, samples, seed=0)
-        scene = o3d.t.geometry.RaycastingScene()
-        origin = target.bounds.mean(axis=0)  # single precision, so near the origin
-        scene.add_triangles(
-            o3d.core.Tensor.from_numpy((np.asarray(target.vertices) - origin).astype(np.float32)),
-            o3d.core.Tensor.from_numpy(np.asarray(target.faces).astype(np.uint32)),
-        )
-        distances.append(
-            scene.compute_distance(o3d.core.Tensor.from_numpy((points - origin).astype(np.float32))).numpy()
-        )
-    return float(np.mean(distances)), float(np.max(distances))
 
 
 def _at_unit_size(method: _Method, mesh: trimesh.Trimesh, target: int) -> trimesh.Trimesh:
@@ -105,7 +77,7 @@ def _fast_quadric(arrays: _Arrays, target: int) -> _Arrays:
 
 
 def _vtk_quadric(arrays: _Arrays, target: int) -> _Arrays:
-    import open3d as o3d
+    import open3d as o3d  # here, because it takes a second to load and is seldom needed
 
     vertices, faces = arrays
     mesh = o3d.t.geometry.TriangleMesh(
