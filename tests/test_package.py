@@ -125,8 +125,8 @@ def test_executables_start_functions_that_exist():
 
 
 def test_data_folders_are_found_in_the_source_tree():
-    assert resources.data_folder("models") == REPOSITORY / "models"
-    assert resources.default_model_path() == REPOSITORY / "models" / "default"
+    assert resources.data_folder("models", PACKAGE) == REPOSITORY / "models"
+    assert resources.default_model_path() == resources.data_folder("models") / "default"
 
 
 @pytest.mark.parametrize("layout", ["lib/python3.11/site-packages", "local/lib/python3.10/dist-packages", "."])
