@@ -56,12 +56,15 @@ def extract_mesh(grid: GridField) -> trimesh.Trimesh:
 def _corners_of(grid: GridField, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(M, 8) float32 values and (M, 8) bool sides of the cells' corners; corners beyond the border are outside."""
     both = cells[:, :, None] + torch.arange(2, device=cells.device)  # (M, 3, 2), both coordinates along each axis
-    in_box = (both >= 0) & (both <= grid.resolution)
     x, y, z = both.clamp(0, grid.resolution).unbind(1)
-    values = grid.samples[x[:, :, None, None], y[:, None, :, None], z[:, None, None, :]]
-    x, y, z = in_box.unbind(1)
-    inside = (values > grid.threshold) & x[:, :, None, None] & y[:, None, :, None] & z[:, None, None, :]
-    return values.flatten(1), inside.flatten(1)
+    width = grid.resolution + 1
+    flat = ((x * width)[:, :, None] + y[:, None, :]).flatten(1) * width
+    values = grid.samples.flatten().take((flat[:, :, None] + z[:, None, :]).flatten(1))
+    inside = values > grid.threshold
+    at_border = ((cells < 0) | (cells == grid.resolution)).any(dim=1)
+    corners = cells[at_border][:, None] + torch.from_numpy(_CORNERS).to(cells.device)
+    inside[at_border] &= ((corners >= 0) & (corners <= grid.resolution)).all(dim=2)
+    return values, inside
 
 
 def _vertices(
@@ -104,12 +107,13 @@ def _faces(resolution: int, cells: torch.Tensor, corner_inside: torch.Tensor, ve
 
     width = resolution + 2
     steps = torch.tensor([width * width, width, 1], device=cells.device)
-    offsets = torch.from_numpy(_CORNERS).to(cells.device) @ steps
     flat = ((cells + 1) * steps).sum(dim=1)
     rank = torch.empty(width**3, dtype=torch.int64, device=cells.device)  # read only where written
     rank[flat] = torch.arange(len(cells), device=cells.device)
-    owner = rank[flat[cell][:, None] + offsets[edges // 3]]
-    return vertex_ids.flatten()[owner * 3 + edges % 3]
+    edge_steps = (torch.from_numpy(_CORNERS).to(cells.device) @ steps).repeat_interleave(3)
+    edge_axes = torch.arange(3, device=cells.device).repeat(8)
+    owners = rank.take(flat[cell][:, None] + edge_steps.take(edges))
+    return vertex_ids.take(owners * 3 + edge_axes.take(edges))
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,8 @@ from onet_ros.surface.grid import GridField, axis_coordinates, check_box
 from onet_ros.surface.settings import ExtractionSettings
 
 # State of a grid corner. OUTSIDE + INSIDE is the only pair that adds up to 1: the test for a crossed edge.
-OUTSIDE, INSIDE, UNKNOWN = 0, 1, 2
+OUTSIDE, INSIDE, UNKNOWN, CLAIMED = 0, 1, 2, 3
+UNTRACKED, TRACKED = 0, 1  # state of a cell
 
 
 def sample_grid_mise(
@@ -102,7 +103,7 @@ class _SurfaceTracker:
         self.samples = torch.empty(width**3, dtype=torch.float32, device=device)
         self.state = torch.full((width**3,), OUTSIDE, dtype=torch.uint8, device=device)
         self.box(self.state).fill_(UNKNOWN)
-        self.tracked = torch.zeros(width**3, dtype=torch.bool, device=device)
+        self.tracked = torch.full((width**3,), UNTRACKED, dtype=torch.uint8, device=device)
         self.cells: list[torch.Tensor] = []
         self.fresh: list[torch.Tensor] = []  # corners asked whose edges have not been looked at
         self.points_asked = self.rounds = 0
@@ -112,8 +113,7 @@ class _SurfaceTracker:
         return flat.view(3 * [self.width])[1:-1, 1:-1, 1:-1]
 
     def ask(self, corners: torch.Tensor) -> None:
-        """Ask the field at those of the corners (K,) that are not known yet; duplicates are welcome."""
-        corners = torch.unique(corners[self.state.take(corners) == UNKNOWN])
+        """Ask the field at corners (K,), all different and none of them known."""
         if not len(corners):
             return
         coordinates = self._coordinates(corners)
@@ -167,42 +167,39 @@ class _SurfaceTracker:
         reach = np.arange(-(self.stride // 2), self.stride // 2 + 1)
         star = (reach[:, None, None] * np.eye(3, dtype=np.int64)).reshape(-1, 3)
         corners = np.clip(coordinates[:, None] + star, 0, self.resolution).reshape(-1, 3) + 1
-        self.ask(torch.from_numpy(corners @ np.array(self.steps)).to(self.state.device))
+        flat = torch.from_numpy(np.unique(corners @ np.array(self.steps))).to(self.state.device)
+        self.ask(flat[self.state.take(flat) == UNKNOWN])
 
     def follow_surface(self) -> None:
         """Track crossed cells until they close."""
-        corner_offsets = self._offsets([range(2)] * 3)
+        corners_of_cell = self._offsets([range(2)] * 3)
         while self.fresh:
-            fresh = torch.cat(self.fresh)
+            cells = self._track_cells_at(torch.cat(self.fresh))
             self.fresh = []
-            cells = self._untracked_cells_at(fresh)
-            self.tracked[cells] = True
             self.cells.append(cells)
-            self.ask((cells[:, None] + corner_offsets).flatten())
+            self.ask(_claim(self.state, cells, corners_of_cell, UNKNOWN, CLAIMED))
 
-    def _untracked_cells_at(self, corners: torch.Tensor) -> torch.Tensor:
-        """Cells around those edges of the corners whose ends lie on opposite sides, as far as not tracked yet."""
+    def _track_cells_at(self, corners: torch.Tensor) -> torch.Tensor:
+        """Mark the cells around those edges of the corners whose ends lie on opposite sides; return the new ones."""
         state = self.state.take(corners)
         found = []
         for axis, step in enumerate(self.steps):
-            around = self._offsets([range(1) if other == axis else range(-1, 1) for other in range(3)])
+            cells_of_edge = self._offsets([range(1) if other == axis else range(-1, 1) for other in range(3)])
             for shift in (0, -step):
                 lower_ends = corners + shift
                 other_state = self.state.take(lower_ends if shift else corners + step)
                 crossed = lower_ends[state + other_state == 1]
-                found.append((crossed[:, None] + around).flatten())
-        cells = torch.cat(found)
-        return torch.unique(cells[~self.tracked.take(cells)])
+                found.append(_claim(self.tracked, crossed, cells_of_edge, UNTRACKED, TRACKED))
+        return torch.cat(found)
 
-    def _offsets(self, ranges: list[range]) -> torch.Tensor:
+    def _offsets(self, ranges: list[range]) -> list[int]:
         """Flat index offsets of all combinations of x, y and z offsets."""
-        offsets = [sum(o * step for o, step in zip(xyz, self.steps, strict=True)) for xyz in itertools.product(*ranges)]
-        return torch.tensor(offsets, device=self.state.device)
+        return [sum(o * step for o, step in zip(xyz, self.steps, strict=True)) for xyz in itertools.product(*ranges)]
 
     def result(self) -> GridField:
         cells = torch.cat(self.cells).sort().values
         return GridField(
-            samples=self.box(self.samples),
+            samples=self.box(self.samples).contiguous(),
             asked=self.box(self.state) != UNKNOWN,
             crossed_cells=torch.stack(self._coordinates(cells), dim=1),
             lower=self.lower,
@@ -211,3 +208,17 @@ class _SurfaceTracker:
             points_asked=self.points_asked,
             rounds=self.rounds,
         )
+
+
+def _claim(states: torch.Tensor, origins: torch.Tensor, offsets: list[int], free: int, claimed: int) -> torch.Tensor:
+    """Indices origin + offset that are `free`, each once; they are `claimed` afterwards. Origins must all differ.
+
+    One offset after the other, so that no list of candidates ever holds an index twice and none has to be sorted.
+    """
+    found = []
+    for offset in offsets:
+        candidates = origins + offset
+        candidates = candidates[states.take(candidates) == free]
+        states[candidates] = claimed
+        found.append(candidates)
+    return torch.cat(found)
