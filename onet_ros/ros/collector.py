@@ -53,9 +53,11 @@ class Collector(Node):
         super().__init__("collector", namespace=node_namespace)
         self.clouds: dict[tuple[int, int], PointCloud2] = {}  # by stamp
         self.results: list[ReconstructedObjects] = []
-        # As bytes: rclpy takes seconds to make the Point objects of all triangles.
+        # Kept as bytes until asked for: rclpy takes long to make the Point objects of all triangles.
         self._marker_messages: list[bytes] = []
+        self._shown_markers: dict[tuple[str, int], Marker] = {}
         self._collision_messages: list[bytes] = []
+        self._planning_scene: dict[str, Any] = {}
         self.create_subscription(PointCloud2, "points", self._on_cloud, QoSProfile(depth=1))
         self.create_subscription(ReconstructedObjects, "onet/objects", self.results.append, QoSProfile(depth=10))
         self.create_subscription(
@@ -72,25 +74,23 @@ class Collector(Node):
 
     def shown_markers(self) -> dict[tuple[str, int], Marker]:
         """What a display shows after all messages so far, by namespace and id; lifetimes aside."""
-        shown: dict[tuple[str, int], Marker] = {}
-        for data in self._marker_messages:
-            for marker in deserialize_message(data, MarkerArray).markers:
+        while self._marker_messages:
+            for marker in deserialize_message(self._marker_messages.pop(0), MarkerArray).markers:
                 if marker.action == Marker.DELETE:
-                    shown.pop((marker.ns, marker.id), None)
+                    self._shown_markers.pop((marker.ns, marker.id), None)
                 else:
-                    shown[marker.ns, marker.id] = marker
-        return shown
+                    self._shown_markers[marker.ns, marker.id] = marker
+        return self._shown_markers
 
     def planning_scene(self) -> dict[str, Any]:
         """The moveit_msgs/CollisionObject that a planner holds after all messages so far, by id."""
-        scene: dict[str, Any] = {}
-        for data in self._collision_messages:
-            message = deserialize_message(data, conversions.CollisionObject)
+        while self._collision_messages:
+            message = deserialize_message(self._collision_messages.pop(0), conversions.CollisionObject)
             if message.operation == message.REMOVE:
-                scene.pop(message.id, None)
+                self._planning_scene.pop(message.id, None)
             else:
-                scene[message.id] = message
-        return scene
+                self._planning_scene[message.id] = message
+        return self._planning_scene
 
     def _on_cloud(self, message: PointCloud2) -> None:
         self.clouds[stamp_of(message)] = message

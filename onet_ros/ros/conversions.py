@@ -35,8 +35,9 @@ except ImportError:  # a robot without MoveIt, or ROS 2 from PyPI
 OBJECT_NAMESPACE = "onet/objects"
 LABEL_NAMESPACE = "onet/labels"
 LABEL_HEIGHT = 0.02  # metres, height of a capital letter
-GUESSED_COLOUR = np.array([0.90, 0.45, 0.10])  # orange and blue: told apart by every common colour vision
-SEEN_COLOUR = np.array([0.10, 0.45, 0.80])
+# The colours of onet_ros.pictures, which would bring its ray casting along.
+SEEN_COLOUR = np.array([0x3B, 0x8F, 0xC4]) / 255.0
+GUESSED_COLOUR = np.array([0xE5, 0x9A, 0x2C]) / 255.0
 
 
 def to_pose_msg(T_source_object: NDArray[np.float64]) -> Pose:
