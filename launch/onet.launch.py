@@ -1,14 +1,14 @@
 """The reconstruction node, and RViz if wanted.
 
-    ros2 launch onet_ros onet.launch.py points:=/camera/depth/color/points target_frame:=base_link rviz:=true
+ros2 launch onet_ros onet.launch.py points:=/camera/depth/color/points target_frame:=base_link rviz:=true
 """
 
-from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from launch import LaunchContext, LaunchDescription
 from onet_ros.resources import data_folder
 
 # Launch arguments that stand for a parameter of the same name; empty leaves it to the parameters file.

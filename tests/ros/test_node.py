@@ -21,7 +21,6 @@ from onet_ros.ros import conversions
 from onet_ros.ros.cloud_layouts import LAYOUTS, to_point_cloud2_msg
 from onet_ros.ros.collector import ReceivedObject
 from onet_ros.ros.serialization import take_array
-from onet_ros.scene import find_support_plane
 
 pytestmark = pytest.mark.ros
 
@@ -179,10 +178,10 @@ def only_nan(good: PointCloud2) -> PointCloud2:
 
 
 def ten_million_points(good: PointCloud2) -> PointCloud2:
-    return PointCloud2(
-        header=good.header, height=2000, width=5000, point_step=12, row_step=60_000, data=array.array("B", bytes(120_000_000)),
-        fields=[PointField(name=name, offset=4 * axis, datatype=PointField.FLOAT32, count=1) for axis, name in enumerate("xyz")],
-    )  # fmt: skip
+    fields = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate("xyz")]
+    data = array.array("B", bytes(120_000_000))
+    size = {"height": 2000, "width": 5000, "point_step": 12, "row_step": 60_000}
+    return PointCloud2(header=good.header, fields=fields, data=data, **size)
 
 
 def bare_wall(good: PointCloud2) -> PointCloud2:

@@ -70,7 +70,8 @@ def test_yaml_holds_every_parameter_with_its_default():
     nested = yaml.safe_load(parameters_yaml())["/**"]["ros__parameters"]
     flat = {}
     for name, value in nested.items():
-        flat.update({f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value})
+        inner = value if isinstance(value, dict) else {}
+        flat.update({f"{name}.{key}": inner_value for key, inner_value in inner.items()} or {name: value})
     assert {name: tuple(value) if isinstance(value, list) else value for name, value in flat.items()} == DEFAULTS
     assert {type(value) for value in flat.values()} <= {bool, int, float, str, list}
 
