@@ -159,3 +159,49 @@ def test_mesh_from_multiresolution_grid_is_the_mesh_from_the_dense_grid():
     dense = extract_mesh(sample_grid_dense(fields.cup(), LOWER, UPPER, 0.0, settings))
     np.testing.assert_array_equal(mesh.vertices, dense.vertices)
     np.testing.assert_array_equal(mesh.faces, dense.faces)
+
+
+@pytest.mark.parametrize("slope", [40.0, 1000.0, 20000.0])
+@pytest.mark.parametrize(
+    "distance",
+    [fields.sphere(0.37), fields.torus(0.3, 0.11), fields.box((0.3, 0.2, 0.25), turned=True), fields.cup(0.05)],
+)
+def test_refined_vertices_are_nearer_to_the_true_surface(distance: Field, slope: float):
+    """Logits from gently sloped to all but binary: 20000 / m rises to its ceiling within an eightieth of a cell."""
+    field = fields.occupancy_logits(distance, slope)
+    grid = sample_grid_mise(field, LOWER, UPPER, 0.0, ExtractionSettings(16, 1))
+    errors = []
+    for steps in (0, 2, 4):
+        mesh = extract_mesh(grid, field, steps)
+        errors.append(distance(torch.tensor(mesh.vertices, dtype=torch.float32)).abs().mean().item())
+    assert errors[1] < 0.3 * errors[0]
+    assert errors[2] <= errors[1]
+    assert errors[2] < 0.02 / 32
+
+
+@pytest.mark.parametrize("distance", [fields.cup(0.04), fields.gaussians(1), fields.sphere(0.4, (0.3, 0.3, -0.3))])
+def test_refined_vertices_stay_on_their_edges_and_the_mesh_stays_clean(distance: Field):
+    field = fields.occupancy_logits(distance, 1000.0)
+    grid = sample_grid_mise(field, LOWER, UPPER, 0.0, ExtractionSettings(16, 1))
+    plain, refined = extract_mesh(grid), extract_mesh(grid, field, 3)
+    assert_closed_and_clean(refined)
+    np.testing.assert_array_equal(refined.faces, plain.faces)
+    moves = np.sort(np.abs(refined.vertices - plain.vertices), axis=1)
+    assert (moves[:, :2] == 0).all()
+    assert 0 < moves[:, 2].max() < 1 / 32
+    caps = (np.abs(plain.vertices) > 0.5).any(axis=1)
+    np.testing.assert_array_equal(refined.vertices[caps], plain.vertices[caps])
+
+
+def test_refinement_asks_for_one_value_per_vertex_and_step():
+    asked = []
+
+    def field(points: torch.Tensor) -> torch.Tensor:
+        asked.append(len(points))
+        return fields.torus(0.3, 0.11)(points)
+
+    grid = sample_grid_mise(field, LOWER, UPPER, 0.0, GRID_64)
+    asked.clear()
+    mesh = extract_mesh(grid, field, 2, chunk_size=500)
+    assert sum(asked) == 2 * len(mesh.vertices)
+    assert max(asked) == 500

@@ -26,9 +26,6 @@ def extract_surface(
 ) -> trimesh.Trimesh:
     """A field's level set as a closed triangle mesh with outward faces, within the triangle budget.
 
-    The vertices are put on the level set after simplification: there are several times fewer of them, which is what
-    refinement costs by, and the distance to the true surface comes out the same.
-
     Args:
         field: (N, 3) float32 metres on `device` -> (N,) float32, inside where above the threshold.
         lower, upper: (3,) metres, the box to look in.
@@ -46,11 +43,11 @@ def extract_surface(
     """
     settings = settings or ExtractionSettings()
     grid = sample_grid_mise(field, lower, upper, threshold, settings, device, seeds)
-    mesh = keep_bodies(extract_mesh(grid), settings.min_body_fraction)
+    mesh = extract_mesh(grid, field, settings.refinement_steps, settings.chunk_size)
+    mesh = keep_bodies(mesh, settings.min_body_fraction)
     mesh = simplify_mesh(mesh, settings.max_triangles)
-    steps, chunk_size = settings.refinement_steps, settings.chunk_size
-    bounds = (grid.lower, grid.upper)
-    return refine_vertices(mesh, field, threshold, grid.voxel_size, steps, chunk_size, device, bounds)
+    steps, bounds = settings.gradient_steps, (grid.lower, grid.upper)
+    return refine_vertices(mesh, field, threshold, grid.voxel_size, steps, settings.chunk_size, device, bounds)
 
 
 def collision_mesh(mesh: trimesh.Trimesh, settings: ExtractionSettings | None = None) -> trimesh.Trimesh:

@@ -1,10 +1,12 @@
-"""Vertices moved onto the level set of the field they were extracted from.
+"""Vertices of any mesh moved along a field's gradient onto its level set.
 
-Marching cubes interpolates linearly between grid corners, which leaves the vertices of a steep or saturated field a
-good part of a cell away from its level set. The paper (Mescheder et al., Occupancy Networks, CVPR 2019, section 3.3)
-descends on the field's value and gradient at random points of the faces. Here each vertex searches along the field's
-gradient at its place with safeguarded secant steps: two or three evaluations, and never further from the level set
-than before.
+The paper (Mescheder et al., Occupancy Networks, CVPR 2019, section 3.3) refines a mesh by descending on the field's
+value and gradient at random points of the faces. Here each vertex searches along the gradient at its place with
+safeguarded secant steps: two or three evaluations, and never further from the level set than before.
+
+For a mesh fresh from marching cubes, `extract_mesh` can do the same along the grid's edges at a third of the cost. This
+is for meshes that have left the grid: simplified, smoothed, or from elsewhere. On a round body simplified to few
+triangles it is no gain: quadric collapse puts vertices outside the surface so that the faces lie on it on average.
 """
 
 from __future__ import annotations

@@ -20,6 +20,9 @@ class ExtractionSettings:
     chunk_size: int = setting(
         0, "Points per call of the field; 0 means 2,048 on a CPU and 262,144 on a GPU", minimum=0, maximum=10_000_000
     )
+    refinement_steps: int = setting(
+        1, "Evaluations per vertex that put it on the field's level set, along its grid edge", minimum=0, maximum=20
+    )
     min_body_fraction: float = setting(
         0.05,
         "Least area of a separate body, as a fraction of the largest body's; smaller ones are dropped",
@@ -29,8 +32,8 @@ class ExtractionSettings:
     max_triangles: int = setting(
         20_000, "Triangle budget of the visual mesh; 0 means no limit", minimum=0, maximum=10_000_000
     )
-    refinement_steps: int = setting(
-        2, "Evaluations per vertex that put it on the field's level set; 0 means none", minimum=0, maximum=20
+    gradient_steps: int = setting(
+        0, "Evaluations per vertex that move it along the field's gradient after simplification", minimum=0, maximum=20
     )
     max_collision_triangles: int = setting(
         1_000, "Triangle budget of the collision mesh; 0 means no limit", minimum=0, maximum=1_000_000
