@@ -7,7 +7,7 @@ the object's frame, so that a later message can move it by its pose alone. Large
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import trimesh
@@ -21,11 +21,10 @@ from trimesh import transformations
 from visualization_msgs.msg import Marker
 
 from onet_ros.msg import ReconstructedObject, ReconstructedObjects, TriangleMesh
+from onet_ros.reconstructor import ReconstructedObject as CoreObject
+from onet_ros.reconstructor import Reconstruction
 from onet_ros.ros.serialization import put_array, take_array
-
-if TYPE_CHECKING:  # it brings torch, which a process that only reads messages does not need
-    from onet_ros.reconstructor import ReconstructedObject as CoreObject
-    from onet_ros.reconstructor import Reconstruction
+from onet_ros.surface import is_sound
 
 try:
     from moveit_msgs.msg import CollisionObject
@@ -194,13 +193,13 @@ def to_collision_object_msg(header: Header, name: str, reconstructed: CoreObject
     """moveit_msgs/CollisionObject that adds the object to the planning scene, or replaces the one of that name.
 
     Raises:
-        ValueError: a collision mesh that hull code has crashed on: open, flat or not finite.
+        ValueError: a collision mesh that hull code has crashed on: open, flat, inside out or not finite.
     """
     mesh = reconstructed.collision_mesh
-    if not np.isfinite(mesh.vertices).all() or not mesh.is_watertight or mesh.volume <= 1e-9:
+    if not is_sound(mesh):
         raise ValueError(
             f"collision mesh of {name} is not a solid: {len(mesh.faces)} triangles, "
-            f"{'closed' if mesh.is_watertight else 'open'}, volume {mesh.volume:.3g} m3"
+            f"{'closed' if mesh.is_watertight else 'open'}, bounds {np.round(mesh.bounds, 4).tolist()} m"
         )
     message = CollisionObject(header=header, id=name, operation=CollisionObject.ADD)
     message.pose = to_pose_msg(reconstructed.T_source_object)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rclpy.duration import Duration
@@ -13,13 +13,11 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from onet_ros.msg import ReconstructedObjects
+from onet_ros.reconstructor import ReconstructedObject, Reconstruction
 from onet_ros.ros import conversions
 from onet_ros.ros.node_settings import NodeSettings
 from onet_ros.ros.object_ids import ObjectIds
 from onet_ros.ros.serialization import serialize
-
-if TYPE_CHECKING:
-    from onet_ros.reconstructor import ReconstructedObject, Reconstruction
 
 # Reliable publishers match reliable and best-effort subscribers. The newest objects replace older ones, but a removal
 # that is overtaken must still arrive, and a cloud's collision objects come as one message each.
