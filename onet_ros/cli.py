@@ -132,6 +132,9 @@ def _add_eval(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--task", action="append", help="views, scenes, scenes-own, real, real-own; repeatable (default: all)")
     parser.add_argument("--out", type=Path, default=Path("out/eval"), help="folder to write to (default: %(default)s)")
+    parser.add_argument(
+        "--samples", type=int, default=100_000, help="points per score; fewer are quicker (default: %(default)s)"
+    )
     parser.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
     parser.set_defaults(run=_run_eval)
 
@@ -144,7 +147,7 @@ def _run_eval(arguments: argparse.Namespace) -> int:
     data = EvaluationData(arguments.data)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.method or [str(default_model_path())]:
-        results = evaluate(make_method(name, device=arguments.device), data, arguments.task or TASKS)
+        results = evaluate(make_method(name, device=arguments.device), data, arguments.task or TASKS, arguments.samples)
         print(f"\n{name}\n{table(summarise(results))}")
         for result in results:
             if result.scores.failed:

@@ -222,7 +222,7 @@ def _patches(n: int, grid: int, share: Tensor, generator: torch.Generator) -> Te
     """(N, G, G) bool: blotches covering about `share` of the image."""
     field = _smooth_field(n, grid, 6, generator).to(share.device)
     level = torch.distributions.Normal(0.0, 1.0).icdf(share.clamp(1e-6, 1.0 - 1e-6))
-    return field < level[:, None, None]
+    return (field < level[:, None, None]) & (share > 0.0)[:, None, None]
 
 
 def _shadow(depth: Tensor, cameras: Cameras, side: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from onet_ros.learning.evaluation_data import EvaluationData, Frame, Truth
-from onet_ros.learning.metrics import MeshScores, score_mesh
+from onet_ros.learning.metrics import SAMPLES, MeshScores, score_mesh
 from onet_ros.learning.methods import Method
 from onet_ros.scene import PlaneSettings, SegmentationSettings, SupportPlane, fit_support_plane, segment_objects
 
@@ -40,8 +40,14 @@ class Result:
     reason: str = ""
 
 
-def evaluate(method: Method, data: EvaluationData, tasks: Sequence[str] = TASKS, progress: bool = True) -> list[Result]:
-    """Run a method on every object of the tasks.
+def evaluate(
+    method: Method,
+    data: EvaluationData,
+    tasks: Sequence[str] = TASKS,
+    samples: int = SAMPLES,
+    progress: bool = True,
+) -> list[Result]:
+    """Run a method on every object of the tasks; `samples` points score each.
 
     Raises:
         ValueError: an unknown task.
@@ -55,7 +61,7 @@ def evaluate(method: Method, data: EvaluationData, tasks: Sequence[str] = TASKS,
         for frame in tqdm(list(data.frames(part)), desc=task, disable=not progress):
             plane, cut_outs = _own_cut_outs(frame) if own else (frame.plane, [t.indices for t in frame.truths])
             for truth, indices in zip(frame.truths, cut_outs, strict=True):
-                results.append(_evaluate_object(method, task, frame, truth, plane, indices))
+                results.append(_evaluate_object(method, task, frame, truth, plane, indices, samples))
     return results
 
 
@@ -66,6 +72,7 @@ def _evaluate_object(
     truth: Truth,
     plane: SupportPlane | None,
     indices: NDArray[np.int64] | None,
+    samples: int,
 ) -> Result:
     nothing = np.zeros((0, 3), dtype=np.float32)
     if plane is None or indices is None:
@@ -77,7 +84,7 @@ def _evaluate_object(
         mesh = method(points, plane)
     except (ValueError, RuntimeError) as error:
         reason = str(error)
-    return Result(task, frame.name, truth, points, mesh, score_mesh(mesh, truth.mesh), reason)
+    return Result(task, frame.name, truth, points, mesh, score_mesh(mesh, truth.mesh, samples), reason)
 
 
 def _own_cut_outs(frame: Frame) -> tuple[SupportPlane | None, list[NDArray[np.int64] | None]]:
