@@ -188,6 +188,7 @@ def test_grid_field_has_the_stated_types_and_geometry():
     assert grid.asked.dtype == grid.inside.dtype == torch.bool
     assert grid.crossed_cells.dtype == torch.int64
     assert grid.samples.shape == grid.asked.shape == grid.values.shape == (17, 17, 17)
+    assert grid.samples.untyped_storage().nbytes() == 4 * 17**3  # holds on to no work space
     assert grid.lower.dtype == grid.upper.dtype == np.float64
     assert grid.resolution == 16
     np.testing.assert_allclose(grid.voxel_size, [1 / 16, 0.6 / 16, 0.8 / 16])
@@ -280,6 +281,13 @@ def test_values_equal_to_the_threshold_are_outside(threshold: float):
     assert_same_surface(grid, dense)
 
 
+def test_threshold_without_an_exact_binary_form_is_met_at_the_precision_of_the_values():
+    """0.1 as float32 is above 0.1 as float64."""
+    grid = sample_grid_mise(lambda p: torch.full((len(p),), 0.1), LOWER, UPPER, 0.1, ExtractionSettings(4, 1))
+    assert not grid.inside.any()
+    assert len(grid.crossed_cells) == 0
+
+
 def test_field_in_half_precision_and_with_gradients_is_accepted():
     weight = torch.ones(3, requires_grad=True)
     grid = sample_grid_mise(
@@ -334,4 +342,6 @@ def test_impossible_seeds_are_refused(seeds):
 def test_settings_out_of_range_are_refused():
     with pytest.raises(ValueError, match=r"doublings must be in \[0, 5\], got 9"):
         ExtractionSettings(doublings=9)
+    with pytest.raises(ValueError, match="start_resolution 256 and doublings 2 make 1024 cells along an edge"):
+        ExtractionSettings(start_resolution=256, doublings=2)
     assert ExtractionSettings(start_resolution=32, doublings=2).resolution == 128

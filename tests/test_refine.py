@@ -119,6 +119,14 @@ def test_field_whose_operations_have_no_derivative_is_refined_all_the_same():
     assert distances(SHAPES["sphere"], refined.vertices).max() < 0.2 * distances(SHAPES["sphere"], mesh.vertices).max()
 
 
+def test_refinement_works_in_inference_mode():
+    with torch.inference_mode():
+        mesh = extract(SHAPES["torus"])
+        refined = refine_vertices(mesh, SHAPES["torus"], 0.0, VOXEL_SIZE, steps=3)
+    assert is_sound(refined)
+    assert distances(SHAPES["torus"], refined.vertices).mean() < 0.2 * distances(SHAPES["torus"], mesh.vertices).mean()
+
+
 def test_threshold_is_the_level_refined_to():
     field = fields.sphere(0.37)
     refined = refine_vertices(extract(field, 0.07), field, 0.07, VOXEL_SIZE)

@@ -92,7 +92,7 @@ def sample_grid_dense(
     Arguments, result and errors are those of `sample_grid_mise`.
     """
     settings = settings or ExtractionSettings()
-    lower, upper = check_box(lower, upper, threshold)
+    lower, upper, threshold = checked_box(lower, upper, threshold)
     resolution = settings.resolution
     axes = axis_coordinates(lower, upper, resolution, device)
     points = torch.cartesian_prod(*axes)
@@ -129,8 +129,14 @@ def axis_coordinates(
     return list(torch.from_numpy(table.astype(np.float32).T.copy()).to(device))
 
 
-def check_box(lower: ArrayLike, upper: ArrayLike, threshold: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The box as two (3,) float64 arrays, metres; SurfaceError for a box or threshold that means nothing."""
+def checked_box(
+    lower: ArrayLike, upper: ArrayLike, threshold: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """The box as two (3,) float64 arrays, metres, and the threshold at the precision of the values it is compared to.
+
+    Raises:
+        SurfaceError: a box or threshold that means nothing.
+    """
     low, high = np.array(lower, dtype=np.float64), np.array(upper, dtype=np.float64)
     if low.shape != (3,) or high.shape != (3,):
         raise SurfaceError(f"lower and upper must have shape (3,), got {low.shape} and {high.shape}")
@@ -138,4 +144,4 @@ def check_box(lower: ArrayLike, upper: ArrayLike, threshold: float) -> tuple[NDA
         raise SurfaceError(f"lower must be below upper, got {low.tolist()} and {high.tolist()}")
     if not np.isfinite(threshold):
         raise SurfaceError(f"threshold must be finite, got {threshold!r}")
-    return low, high
+    return low, high, float(np.float32(threshold))

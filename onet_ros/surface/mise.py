@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from onet_ros.surface.field import Field, SurfaceError, evaluate_field
-from onet_ros.surface.grid import GridField, axis_coordinates, check_box
+from onet_ros.surface.grid import GridField, axis_coordinates, checked_box
 from onet_ros.surface.settings import ExtractionSettings
 
 # State of a grid corner. OUTSIDE + INSIDE is the only pair that adds up to 1: the test for a crossed edge.
@@ -53,14 +53,14 @@ def sample_grid_mise(
         settings: start_resolution, doublings and chunk_size are used.
         device: where points are made and results stay.
         seeds: (S, 3) metres, points known to lie near the surface (what the camera saw). Where the start grid sees
-            nothing in a seed's start cell, the corners along the three grid lines through the seed, to half a start
-            cell on each side, are asked too: a star. Seeds outside the box are of no use and are left out.
+            nothing in a seed's start cell and the 26 around it, the corners along the three grid lines through the
+            seed, to half a start cell on each side, are asked too: a star. Seeds outside the box are left out.
 
     Raises:
         SurfaceError: an impossible box, threshold or seed; a field with wrong shape, type or non-finite values.
     """
     settings = settings or ExtractionSettings()
-    lower, upper = check_box(lower, upper, threshold)
+    lower, upper, threshold = checked_box(lower, upper, threshold)
     tracker = _SurfaceTracker(field, lower, upper, threshold, settings, device)
     tracker.ask_start_grid()
     tracker.ask_crossed_start_edges()
@@ -152,17 +152,18 @@ class _SurfaceTracker:
         self.ask(torch.cat(found))
 
     def ask_seed_stars(self, seeds: NDArray[np.float64]) -> None:
-        """Around one seed in each start cell whose corners are all on one side; see `sample_grid_mise`."""
+        """Around one seed in each start cell that has all corners near it on one side; see `sample_grid_mise`."""
         seeds = seeds[((seeds >= self.lower) & (seeds <= self.upper)).all(axis=1)]
         coordinates = np.rint((seeds - self.lower) / (self.upper - self.lower) * self.resolution).astype(np.int64)
         start_cells = np.minimum(coordinates // self.stride, self.resolution // self.stride - 1)
         _, chosen = np.unique(start_cells, axis=0, return_index=True)
         start_cells, coordinates = start_cells[chosen], coordinates[chosen]
 
-        offsets = np.array(list(itertools.product((0, 1), repeat=3)))
         start_inside = self.state.take(self._start_corners()).cpu().numpy()
-        corner_sides = start_inside[tuple(np.moveaxis(start_cells[:, None] + offsets, -1, 0))]
-        coordinates = coordinates[(corner_sides == corner_sides[:, :1]).all(axis=1)]
+        offsets = np.array(list(itertools.product(range(-1, 3), repeat=3)))
+        nearby = np.clip(start_cells[:, None] + offsets, 0, len(start_inside) - 1)
+        sides = start_inside[tuple(np.moveaxis(nearby, -1, 0))]
+        coordinates = coordinates[(sides == sides[:, :1]).all(axis=1)]
 
         reach = np.arange(-(self.stride // 2), self.stride // 2 + 1)
         star = (reach[:, None, None] * np.eye(3, dtype=np.int64)).reshape(-1, 3)

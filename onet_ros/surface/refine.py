@@ -69,7 +69,7 @@ def refine_vertices(
     for _ in range(steps):
         places = points + search.move[:, None] * directions
         search.update(evaluate_field(field, places, chunk_size) - threshold)
-    moves = (search.best[:, None] * directions).double().cpu().numpy()
+    moves = (search.best[:, None] * directions).cpu().double().numpy()
     vertices, faces = np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces)
     if bounds is not None:
         allowed = np.clip(vertices + moves, *bounds) - vertices
@@ -117,7 +117,7 @@ def vertex_normals(
 ) -> NDArray[np.float64]:
     """(V, 3) float64 outward unit normals of the field's level sets at the vertices; see `outward_directions`."""
     directions, _ = outward_directions(mesh, field, chunk_size, device)
-    return directions.double().cpu().numpy()
+    return directions.cpu().double().numpy()
 
 
 def outward_directions(
@@ -146,8 +146,8 @@ def _gradients(field: Field, points: torch.Tensor, chunk_size: int) -> torch.Ten
     gradients = torch.zeros_like(points)
     for chunk, result in zip(points.split(chunk_size), gradients.split(chunk_size), strict=True):
         with torch.enable_grad():
-            inputs = chunk.clone().requires_grad_(True)
             try:
+                inputs = chunk.clone().requires_grad_(True)
                 values = call_field(field, inputs)
                 if not values.requires_grad:
                     break

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from onet_ros.settings import check_settings, setting
 
+MAX_RESOLUTION = 512  # extraction holds some 11 bytes per corner of the final grid: 1.5 GB here, 25 MB at 128
+
 
 @dataclass(frozen=True)
 class ExtractionSettings:
@@ -41,6 +43,11 @@ class ExtractionSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.resolution > MAX_RESOLUTION:
+            raise ValueError(
+                f"start_resolution {self.start_resolution} and doublings {self.doublings} make {self.resolution} cells "
+                f"along an edge, more than {MAX_RESOLUTION}"
+            )
 
     @property
     def resolution(self) -> int:
