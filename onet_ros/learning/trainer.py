@@ -82,7 +82,7 @@ def validation_batches(settings: TrainingSettings) -> list[Batch]:
     batches: list[Batch] = []
     made = 0
     while made < settings.validation_samples:
-        samples = make_samples(64, generator, settings.world, settings.device)
+        samples = make_samples(min(64, settings.validation_samples), generator, settings.world, settings.device)
         uniform = samples.queries.shape[1] // 2
         samples = dataclasses.replace(
             samples, queries=samples.queries[:, :uniform], inside=samples.inside[:, :uniform]
