@@ -42,7 +42,7 @@ def extract_mesh(
         grid: see `GridField`.
         field: what the grid was sampled from; needed for refinement only.
         refinement_steps: evaluations of the field per vertex. Where the field is steep or saturated within a cell, one
-            halves the distance to its level set and two take nine tenths of it away; where it is smooth, the linear
+            takes three quarters of the distance to its level set away and two nine tenths; where it is smooth, linear
             interpolation is near already.
         chunk_size: points per call of the field; 0 chooses by device.
 
