@@ -69,12 +69,15 @@ def recorded_source(path: Path, mesh_folder: Path | None = None) -> CameraSource
         ValueError, OSError: the capture cannot be read.
     """
     capture = load_capture(path)
-    points = np.where(capture.cloud.valid[..., None], capture.cloud.points, np.float32(np.nan))
+    # A camera stands at the origin of its cloud's frame; in a file it may have stood elsewhere.
+    points = (capture.cloud.points - capture.viewpoint).astype(np.float32)
     mesh_folder = mesh_folder or path.resolve().parent.parent / "meshes"
     truth: dict[str, trimesh.Trimesh] = {}
-    for name, pose in zip(capture.names, capture.T_cam_object, strict=True):
+    poses = np.empty((0, 4, 4)) if capture.T_cam_object is None else capture.T_cam_object
+    for name, pose in zip(capture.names, poses):  # noqa: B905 - names may come without poses
         file = mesh_folder / f"{name}.ply"
         if file.is_file():
-            unique_name = str(name) if name not in truth else f"{name} {len(truth) + 1}"
-            truth[unique_name] = trimesh.load_mesh(file, process=False).apply_transform(pose)
+            unique_name = name if name not in truth else f"{name} {len(truth) + 1}"
+            mesh: trimesh.Trimesh = trimesh.load_mesh(file, process=False)
+            truth[unique_name] = mesh.apply_transform(pose).apply_translation(-capture.viewpoint)
     return CameraSource(lambda number: (points, capture.rgb), capture.intrinsics, truth, {})

@@ -9,6 +9,7 @@ Writes picture.png, meshes/*.ply, report.json and the logs of both processes, an
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -69,9 +70,8 @@ def run_demo(arguments: argparse.Namespace) -> int:
     for leftover in (arguments.out / "meshes").glob("*.ply"):
         leftover.unlink()
     try:
-        with private_domain() as domain:
-            print(f"DDS domain {domain}, this machine only; logs in {arguments.out}")
-            source, result = _run_processes(arguments)
+        source = _camera_source(arguments)
+        result = _run_processes(arguments)
     except (DemoError, ValueError, OSError) as error:
         print(f"demo failed: {error}")
         return 1
@@ -93,8 +93,14 @@ def run_demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run_processes(arguments: argparse.Namespace) -> tuple[CameraSource, DemoResult]:
-    """Start the node and the camera, collect, stop both; what the camera saw and what the node made of it."""
+def _camera_source(arguments: argparse.Namespace) -> CameraSource:
+    if arguments.cloud:
+        return recorded_source(arguments.cloud, arguments.truth_meshes)
+    return simulated_source(arguments.seed, arguments.objects)
+
+
+def _run_processes(arguments: argparse.Namespace) -> DemoResult:
+    """Start the node and the camera, collect what the node publishes, stop both."""
     camera_arguments = ["--rate", str(arguments.rate)]
     if arguments.cloud:
         camera_arguments += ["--cloud", str(arguments.cloud)]
@@ -104,19 +110,16 @@ def _run_processes(arguments: argparse.Namespace) -> tuple[CameraSource, DemoRes
     if arguments.model:
         parameters.append(f"model:={json.dumps(str(arguments.model))}")
     node_arguments = ["--ros-args", *(word for parameter in parameters for word in ("-p", parameter))]
-    node = NodeProcess("onet_ros.ros.node", node_arguments, arguments.out / "node.log")
-    camera = NodeProcess("onet_ros.ros.depth_camera", camera_arguments, arguments.out / "camera.log")
-    try:
-        if arguments.cloud:
-            source = recorded_source(arguments.cloud, arguments.truth_meshes)
-        else:
-            source = simulated_source(arguments.seed, arguments.objects)
+    with contextlib.ExitStack() as stack:
+        domain = stack.enter_context(private_domain())
+        print(f"DDS domain {domain}, this machine only; logs in {arguments.out}")
+        node = NodeProcess("onet_ros.ros.node", node_arguments, arguments.out / "node.log")
+        stack.callback(node.stop)
+        camera = NodeProcess("onet_ros.ros.depth_camera", camera_arguments, arguments.out / "camera.log")
+        stack.callback(camera.stop)
         rclpy.init(args=[])
-        return source, _collect([node, camera], arguments.results, arguments.timeout)
-    finally:
-        camera.stop()
-        node.stop()
-        rclpy.try_shutdown()
+        stack.callback(rclpy.try_shutdown)
+        return _collect([node, camera], arguments.results, arguments.timeout)
 
 
 def _collect(processes: list[NodeProcess], wanted: int, timeout: float) -> DemoResult:
@@ -187,7 +190,7 @@ def _write_results(folder: Path, source: CameraSource, result: DemoResult, rows:
         [item.confidence for item in result.objects.values()],
         truth=list(source.truth.values()) or None,
         plane=np.asarray(result.message.support_plane) if result.message.has_support_plane else None,
-        rgb=colours,
+        rgb=colours if colours is not None and colours.shape[0] > 1 else None,  # one row is no picture
     )
     save_picture(folder / "picture.png", picture)
     report = {

@@ -140,8 +140,8 @@ class Client:
 
 
 @pytest.fixture(scope="session")
-def table_points() -> np.ndarray:
-    """(240, 320, 3) float32, metres, optical frame: a box and a cylinder on a table, and missing points as NaN."""
+def table_scene() -> Any:
+    """A box and a cylinder on a table, and the camera that looks at them; as (SimulatedTable, DepthCamera)."""
     import trimesh
 
     from onet_ros.simulation import DepthCamera, DepthCameraSettings, SimulatedTable
@@ -155,5 +155,11 @@ def table_points() -> np.ndarray:
     poses["cylinder"][:3, 3] = 0.15, -0.05, 0.0
     table = SimulatedTable(objects, poses)
     settings = DepthCameraSettings(width=320, height=240, focal_length_px=300.0, noise_floor=0.0005)
-    camera = DepthCamera(table.meshes, table.camera_pose(), table.surroundings(), settings=settings)
+    return table, DepthCamera(table.meshes, table.camera_pose(), table.surroundings(), settings=settings)
+
+
+@pytest.fixture(scope="session")
+def table_points(table_scene) -> np.ndarray:
+    """(240, 320, 3) float32, metres, optical frame: what the camera sees; missing points are NaN."""
+    _, camera = table_scene
     return camera.capture(0).points

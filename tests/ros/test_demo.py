@@ -1,0 +1,102 @@
+"""The demo as a user runs it: three processes, real DDS, files and a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import trimesh
+
+pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
+pytest.importorskip("onet_ros.msg", reason="the package's messages are not built")
+
+from onet_ros.ros import conversions
+from onet_ros.ros.processes import private_domain
+
+pytestmark = pytest.mark.ros
+
+
+def run_demo(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "onet_ros.ros.demo", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def capture(table_scene, tmp_path) -> Path:
+    """A recorded capture of the table, with its truth."""
+    table, camera = table_scene
+    (tmp_path / "meshes").mkdir()
+    for name, mesh in table.meshes.items():
+        mesh.export(tmp_path / "meshes" / f"{name}.ply")
+    path = tmp_path / "real" / "table.npz"
+    path.parent.mkdir()
+    depth = np.nan_to_num(camera.capture(0).points[..., 2])
+    poses = np.tile(camera.T_camera_world, (len(table.meshes), 1, 1))
+    np.savez(path, depth=depth, K=camera.intrinsics, names=list(table.meshes), T_cam_object=poses)
+    return path
+
+
+def check_demo(demo: subprocess.CompletedProcess[str], out: Path, expected_names: set[str] | None = None) -> None:
+    """Everything that a demo has to leave behind and say."""
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    report = json.loads((out / "report.json").read_text())
+    found = [row for row in report["objects"] if row["number"] is not None]
+    assert all(row["watertight"] for row in found)
+    assert all(row["name"] in demo.stdout for row in report["objects"])
+    assert expected_names is None or {row["name"] for row in found if row["scores"]} == expected_names
+    meshes = {path.stem: trimesh.load_mesh(path, process=False) for path in (out / "meshes").glob("*.ply")}
+    assert set(meshes) == {row["name"].replace(" ", "_") for row in found}
+    assert all(mesh.is_watertight for mesh in meshes.values())
+    assert cv2.imread(str(out / "picture.png")).shape[0] > 400
+    assert 0.0 < report["latency"] < 60.0
+    if conversions.CollisionObject is not None:
+        assert len(report["planning_scene"]) == len(found)
+    assert "IoU" in demo.stdout
+    assert "Traceback" not in (out / "node.log").read_text() + (out / "camera.log").read_text()
+
+
+def test_demo_on_a_capture_writes_its_results_and_prints_a_table(octahedron_checkpoint, capture, tmp_path):
+    out = tmp_path / "demo"
+    (out / "meshes").mkdir(parents=True)
+    (out / "meshes" / "from_before.ply").touch()
+    demo = run_demo("--model", octahedron_checkpoint, "--cloud", capture, "--out", out, "--results", 1)
+    check_demo(demo, out, {"box", "cylinder"})
+    scores = {row["name"]: row["scores"] for row in json.loads((out / "report.json").read_text())["objects"]}
+    assert all(score["iou"] > 0.2 for score in scores.values())  # octahedra in the right places
+    assert all(score["chamfer_l1"] < 0.03 for score in scores.values())
+
+
+@pytest.mark.slow
+def test_demo_on_the_simulated_table(octahedron_checkpoint, tmp_path):
+    check_demo(run_demo("--model", octahedron_checkpoint, "--out", tmp_path, "--objects", 3), tmp_path)
+
+
+def test_demo_that_cannot_read_its_capture_says_so(tmp_path):
+    demo = run_demo("--cloud", "/nowhere/capture.npz", "--out", tmp_path)
+    assert demo.returncode == 1
+    assert "demo failed: " in demo.stdout
+    assert "/nowhere/capture.npz" in demo.stdout
+    assert "Traceback" not in demo.stderr
+
+
+def test_demo_shows_the_log_of_a_node_that_ended(tmp_path):
+    demo = run_demo("--model", "/nowhere", "--out", tmp_path)
+    assert demo.returncode == 1
+    assert "no checkpoint: cannot read /nowhere/config.json" in demo.stdout
+    assert "Traceback" not in demo.stderr
+
+
+def test_private_domain_is_another_than_the_robots_and_leaves_no_trace(monkeypatch):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "42")
+    before = dict(os.environ)
+    with private_domain() as domain:
+        assert os.environ["ROS_DOMAIN_ID"] == str(domain) != "42"
+        assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+        assert 1 <= domain <= 101
+    assert dict(os.environ) == before
