@@ -36,7 +36,7 @@ from onet_ros.scene import (
     segment_objects,
 )
 from onet_ros.settings import check_settings, setting
-from onet_ros.surface import ExtractionSettings, SurfaceError, extract_surface, simplify_mesh
+from onet_ros.surface import ExtractionSettings, SurfaceError, collision_mesh, extract_surface
 
 # Up in a camera's optical frame (x right, y down, z forward): what an upright camera without a table goes by.
 OPTICAL_UP = (0.0, -1.0, 0.0)
@@ -212,9 +212,9 @@ class Reconstructor:
         with _timed(timings, "extract"):
             mesh = self._extract(code, frame, seen)
         with _timed(timings, "collision"):
-            collision_mesh = simplify_mesh(mesh, self.settings.extraction.max_collision_triangles)
+            simple = collision_mesh(mesh, self.settings.extraction)
         indices = np.arange(len(seen)) if indices is None else indices
-        return self._described(mesh, collision_mesh, frame, seen, indices)
+        return self._described(mesh, simple, frame, seen, indices)
 
     @torch.no_grad()
     def _encode(self, seen: NDArray[np.float64], frame: UnitFrame, viewpoint: ArrayLike) -> object:
@@ -255,7 +255,7 @@ class Reconstructor:
     def _described(
         self,
         mesh: trimesh.Trimesh,
-        collision_mesh: trimesh.Trimesh,
+        simple: trimesh.Trimesh,
         frame: UnitFrame,
         seen: NDArray[np.float64],
         indices: NDArray[np.int64],
@@ -271,7 +271,7 @@ class Reconstructor:
         return ReconstructedObject(
             mesh=mesh,
             confidence=confidence,
-            collision_mesh=collision_mesh,
+            collision_mesh=simple,
             T_source_object=T_source_object,
             size=high - low,
             indices=indices,
