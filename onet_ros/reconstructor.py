@@ -167,14 +167,14 @@ class Reconstructor:
         timings: dict[str, float] = {}
         if not isinstance(cloud, PointCloud):
             cloud = PointCloud.from_points(np.asarray(cloud))
-        cloud = self.settings.region.crop(cloud)
+        cloud = self.settings.region.crop(cloud, viewpoint=viewpoint)
         if plane is None:
             with _timed(timings, "plane"):
                 plane = fit_support_plane(cloud.points[cloud.valid], viewpoint, self.settings.plane, up)
         if plane is None:
             return Reconstruction(None, [], ["no support plane found"], timings)
         with _timed(timings, "segment"):
-            clusters = segment_objects(cloud, plane, self.settings.segmentation)
+            clusters = segment_objects(cloud, plane, self.settings.segmentation, viewpoint)
         objects, failures = self._complete_clusters(clusters, plane, viewpoint, timings)
         return Reconstruction(plane, objects, failures, timings)
 
