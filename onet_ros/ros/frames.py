@@ -66,5 +66,7 @@ class TargetFrame:
 
 def transform_cloud(cloud: PointCloud, T_target_cloud: NDArray[np.float64]) -> PointCloud:
     """The cloud in another frame; missing points stay missing, an image's rows and columns stay."""
+    if np.array_equal(T_target_cloud, np.eye(4)):
+        return cloud
     rotation, translation = T_target_cloud[:3, :3].astype(np.float32), T_target_cloud[:3, 3].astype(np.float32)
     return PointCloud(cloud.points @ rotation.T + translation)

@@ -61,7 +61,7 @@ class DroppedClouds:
 
     def warn(self, text: str, kind: str = "") -> None:
         """Log a warning, unless one of its kind was logged just before; numbers do not make another kind."""
-        key = re.sub(r"\d+", "0", kind or text)
+        key = re.sub(r"-?\d[\d.]*(e[-+]?\d+)?", "0", kind or text)
         now = time.monotonic()
         if now < self._silent_until.get(key, 0.0):
             return

@@ -29,11 +29,10 @@ def run_demo(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def capture(table_scene, tmp_path) -> Path:
-    """A recorded capture of the table, with its truth."""
+    """A recorded capture of the table; the truth is there for the box only."""
     table, camera = table_scene
     (tmp_path / "meshes").mkdir()
-    for name, mesh in table.meshes.items():
-        mesh.export(tmp_path / "meshes" / f"{name}.ply")
+    table.meshes["box"].export(tmp_path / "meshes" / "box.ply")
     path = tmp_path / "real" / "table.npz"
     path.parent.mkdir()
     depth = np.nan_to_num(camera.capture(0).points[..., 2])
@@ -42,14 +41,13 @@ def capture(table_scene, tmp_path) -> Path:
     return path
 
 
-def check_demo(demo: subprocess.CompletedProcess[str], out: Path, expected_names: set[str] | None = None) -> None:
+def check_demo(demo: subprocess.CompletedProcess[str], out: Path) -> None:
     """Everything that a demo has to leave behind and say."""
     assert demo.returncode == 0, demo.stdout + demo.stderr
     report = json.loads((out / "report.json").read_text())
     found = [row for row in report["objects"] if row["number"] is not None]
     assert all(row["watertight"] for row in found)
     assert all(row["name"] in demo.stdout for row in report["objects"])
-    assert expected_names is None or {row["name"] for row in found if row["scores"]} == expected_names
     meshes = {path.stem: trimesh.load_mesh(path, process=False) for path in (out / "meshes").glob("*.ply")}
     assert set(meshes) == {row["name"].replace(" ", "_") for row in found}
     assert all(mesh.is_watertight for mesh in meshes.values())
@@ -66,10 +64,11 @@ def test_demo_on_a_capture_writes_its_results_and_prints_a_table(octahedron_chec
     (out / "meshes").mkdir(parents=True)
     (out / "meshes" / "from_before.ply").touch()
     demo = run_demo("--model", octahedron_checkpoint, "--cloud", capture, "--out", out, "--results", 1)
-    check_demo(demo, out, {"box", "cylinder"})
-    scores = {row["name"]: row["scores"] for row in json.loads((out / "report.json").read_text())["objects"]}
-    assert all(score["iou"] > 0.2 for score in scores.values())  # octahedra in the right places
-    assert all(score["chamfer_l1"] < 0.03 for score in scores.values())
+    check_demo(demo, out)
+    box, other = json.loads((out / "report.json").read_text())["objects"]
+    assert (box["name"], other["scores"]) == ("box", None)
+    assert box["scores"]["iou"] > 0.2  # an octahedron in the right place
+    assert box["scores"]["chamfer_l1"] < 0.03
 
 
 @pytest.mark.slow
