@@ -99,6 +99,10 @@ def _checked_intrinsics(K: ArrayLike) -> NDArray[np.float64]:
 def _load_npz(path: Path) -> Capture:
     if not zipfile.is_zipfile(path):
         raise CaptureError(f"{path}: not an .npz archive ({path.stat().st_size} bytes)")
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()  # NumPy's own errors on damaged arrays are of many kinds
+    if damaged is not None:
+        raise CaptureError(f"{path}: {damaged} in the archive is damaged")
     with np.load(path, allow_pickle=False) as file:
         data = {name: file[name] for name in file.files if name in _NPZ_NAMES}
         found = ", ".join(file.files) or "nothing"

@@ -95,8 +95,8 @@ class PointCloud:
 def decode_point_cloud2(message: Any, max_points: int = 5_000_000) -> PointCloud:
     """The points of a sensor_msgs/PointCloud2, whatever the driver's layout.
 
-    x, y and z are found by name and read through one strided view of the message's bytes, so padding between and after
-    the fields, rows and points, other fields, unaligned offsets and either byte order all cost nothing.
+    x, y and z are found by name and read through strided views of the message's bytes, so padding between and after the
+    fields, points and rows, other fields, unaligned offsets and either byte order all cost nothing.
 
     Args:
         message: anything with height, width, fields (each with name, offset, datatype, count), is_bigendian,
@@ -112,7 +112,7 @@ def decode_point_cloud2(message: Any, max_points: int = 5_000_000) -> PointCloud
         raise CloudError(f"empty cloud: height {height} x width {width} holds no points")
     if height * width > max_points:
         raise CloudError(f"cloud of {height} x {width} = {height * width} points exceeds the limit of {max_points}")
-    record = _point_dtype(message.fields, point_step, ">" if message.is_bigendian else "<")
+    elements = _coordinates(message.fields, point_step, ">" if message.is_bigendian else "<")
     if row_step < width * point_step:
         raise CloudError(f"row_step {row_step} is less than width {width} x point_step {point_step}")
     data = _as_bytes(message.data)
@@ -120,11 +120,10 @@ def decode_point_cloud2(message: Any, max_points: int = 5_000_000) -> PointCloud
         raise CloudError(
             f"data holds {data.size} bytes, height {height} x row_step {row_step} = {height * row_step} expected"
         )
-    view: np.ndarray = np.ndarray((height, width), record, buffer=data, strides=(row_step, point_step))
     points = np.empty((height, width, 3), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 becomes Inf, which is missing
-        for axis, name in enumerate("xyz"):
-            points[..., axis] = view[name]
+        for axis, (element, offset) in enumerate(elements):
+            points[..., axis] = np.ndarray((height, width), element, data, offset, strides=(row_step, point_step))
     return PointCloud._from_owned(points)
 
 
@@ -139,9 +138,9 @@ def _size(value: Any, name: str) -> int:
     return number
 
 
-def _point_dtype(fields: Any, point_step: int, byte_order: str) -> np.dtype:
-    """The structured dtype of one point: only x, y and z, at their offsets, `point_step` bytes long."""
-    formats, offsets = [], []
+def _coordinates(fields: Any, point_step: int, byte_order: str) -> list[tuple[np.dtype, int]]:
+    """Type and offset of x, y and z in a point of `point_step` bytes."""
+    coordinates = []
     for name in "xyz":
         found = [field for field in fields if field.name == name]
         if len(found) != 1:
@@ -159,9 +158,8 @@ def _point_dtype(fields: Any, point_step: int, byte_order: str) -> np.dtype:
             raise CloudError(
                 f"field {name!r} at offset {offset} with {element.itemsize} bytes ends past point_step {point_step}"
             )
-        formats.append(element)
-        offsets.append(offset)
-    return np.dtype({"names": list("xyz"), "formats": formats, "offsets": offsets, "itemsize": point_step})
+        coordinates.append((element, offset))
+    return coordinates
 
 
 def _as_bytes(data: Any) -> np.ndarray:
@@ -233,13 +231,13 @@ class RegionOfInterest:
                 if T_region_cloud is not None:
                     transform = np.asarray(T_region_cloud, dtype=np.float32)
                     placed = points @ transform[:3, :3].T + transform[:3, 3]
-                for axis, (low, high) in enumerate(zip(self.minimum, self.maximum, strict=True)):
-                    inside &= (placed[..., axis] >= low) & (placed[..., axis] <= high)
+                for axis in range(3):
+                    inside &= (placed[..., axis] >= self.minimum[axis]) & (placed[..., axis] <= self.maximum[axis])
         if not inside.any():
             seen = cloud.valid_points
-            span = f"{np.round(seen.min(axis=0), 3).tolist()} to {np.round(seen.max(axis=0), 3).tolist()}"
+            low, high = (np.round(end.astype(float), 3).tolist() for end in (seen.min(axis=0), seen.max(axis=0)))
             raise CloudError(
                 f"no point inside the region of interest {self.minimum} to {self.maximum}, max_range {self.max_range}: "
-                f"the {len(seen)} points span {span} in their frame"
+                f"the {len(seen)} points span {low} to {high} in their frame"
             )
         return PointCloud(np.where(inside[..., None], points, np.float32(np.nan)))

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from onet_ros.scene.cloud import depth_noise
 from onet_ros.settings import check_settings, setting
 
+_TABLE_AREA = 0.12  # square metres; a level surface this large is a table, even if it stands on a floor
+
 
 @dataclass(frozen=True, eq=False)
 class SupportPlane:
@@ -114,13 +116,31 @@ class PlaneFit:
     inlier_fraction: float = 0.0
 
 
+# A plane and the points (N, 3) of the sample that lie on it and on none found before.
+_Found = tuple[SupportPlane, NDArray[np.float64]]
+
+
 @dataclass(frozen=True)
 class _Candidate:
-    """A plane with its evidence, in points of the sample: those that lie on it and those that stand on it."""
+    """A plane with its evidence.
+
+    Attributes:
+        lying: points of the sample that lie on it and on no larger plane.
+        standing: points of the sample that stand on it.
+        area: square metres of surface that were seen.
+        middle: (3,) float64, metres: of the points that lie on it.
+    """
 
     plane: SupportPlane
     lying: int
     standing: int
+    area: float
+    middle: NDArray[np.float64]
+
+    @property
+    def carries(self) -> bool:
+        """Whether something stands on it: fewer points may be noise."""
+        return self.standing >= 5
 
 
 def fit_support_plane(
@@ -168,16 +188,14 @@ def find_support_plane(
     planes, refusals = _admissible(found, view, settings, up)
     if not planes:
         return PlaneFit(None, "no support plane: " + "; ".join(refusals))
-    best = _most_explaining([_evidence(plane, sample, view, settings) for plane in planes])
+    best = _most_explaining([_evidence(plane, lying, sample, view, settings) for plane, lying in planes])
     plane = _refined(best.plane, cloud[rng.integers(len(cloud), size=settings.fit_size)], view, settings)
     return PlaneFit(plane, "", best.lying / len(sample))
 
 
-def _largest_planes(
-    sample: NDArray[np.float64], view: NDArray[np.float64], settings: PlaneSettings
-) -> list[SupportPlane]:
-    """Planes through enough of the sample, the largest first, each turned to the camera."""
-    planes: list[SupportPlane] = []
+def _largest_planes(sample: NDArray[np.float64], view: NDArray[np.float64], settings: PlaneSettings) -> list[_Found]:
+    """Planes that hold enough of the sample, turned to the camera; the largest first."""
+    planes: list[_Found] = []
     rest = sample
     enough = max(3, settings.min_inlier_fraction * len(sample))
     while len(planes) < settings.candidates and len(rest) >= enough:
@@ -190,17 +208,21 @@ def _largest_planes(
         if len(inliers) < enough:
             break
         plane = SupportPlane.from_coefficients(coefficients)
-        planes.append(plane if plane.height(view) >= 0 else SupportPlane(-plane.normal, -plane.offset))
+        facing = plane if plane.height(view) >= 0 else SupportPlane(-plane.normal, -plane.offset)
+        planes.append((facing, rest[inliers]))
         rest = np.delete(rest, inliers, axis=0)
     return planes
 
 
 def _admissible(
-    planes: list[SupportPlane], view: NDArray[np.float64], settings: PlaneSettings, up: ArrayLike | None
-) -> tuple[list[SupportPlane], list[str]]:
+    planes: list[_Found],
+    view: NDArray[np.float64],
+    settings: PlaneSettings,
+    up: ArrayLike | None,
+) -> tuple[list[_Found], list[str]]:
     """The planes that a camera can look down on, and why the others are none."""
     kept, refusals = [], []
-    for plane in planes:
+    for plane, lying in planes:
         above = float(plane.height(view))
         tilt = 0.0
         if up is not None:
@@ -211,43 +233,44 @@ def _admissible(
         elif tilt > settings.max_tilt:
             refusals.append(f"a plane is tilted by {tilt:.2f} rad (max_tilt {settings.max_tilt:.2f})")
         else:
-            kept.append(plane)
+            kept.append((plane, lying))
     return kept, refusals
 
 
 def _evidence(
-    plane: SupportPlane, sample: NDArray[np.float64], view: NDArray[np.float64], settings: PlaneSettings
+    plane: SupportPlane,
+    lying: NDArray[np.float64],
+    sample: NDArray[np.float64],
+    view: NDArray[np.float64],
+    settings: PlaneSettings,
 ) -> _Candidate:
-    """Count what lies on a plane and what stands on it.
+    """Count what stands on a plane, given the points (N, 3) of the sample that lie on it.
 
     Standing are the points of every vertical column that begins close to the plane, inside the plane's own outline. The
     wall at the end of a table does not stand on it, nor the table on the wall: each begins at the other's outline.
     """
     height = plane.height(sample)
-    lying = np.abs(height) < settings.distance_threshold
-    outline = PlaneOutline.around(plane, sample[lying], view)
+    outline = PlaneOutline.around(plane, lying, view)
     above = (height >= settings.distance_threshold) & (height < settings.max_object_height)
     above &= outline.contains(sample)
     columns = outline.cells(sample[above])
     order = np.argsort(height[above])
     _, first, column = np.unique(columns[order], return_index=True, return_inverse=True)
     begins = height[above][order][first] < 5 * settings.distance_threshold
-    return _Candidate(plane, int(lying.sum()), int(begins[column].sum()))
+    return _Candidate(plane, len(lying), int(begins[column].sum()), outline.seen_area, np.median(lying, axis=0))
 
 
 def _most_explaining(candidates: list[_Candidate]) -> _Candidate:
     """The candidate that explains most points, of those on which something stands if there is any.
 
-    A table top stands on the floor just as its objects stand on the table: a parallel plane further up wins when
-    something stands on it and it is not much smaller.
+    However much of the view the floor fills, objects are grasped from the table that stands on it: a parallel plane
+    further up wins when something stands on it and it is larger than the top of a box.
     """
-    enough = 5  # points of the sample; below that, what stands on a plane may be noise
-    best = max(candidates, key=lambda one: (one.standing >= enough, one.lying + one.standing))
+    best = max(candidates, key=lambda one: (one.carries, one.lying + one.standing))
     for other in candidates:
-        parallel = other.plane.normal @ best.plane.normal > math.cos(math.radians(15.0))
-        # The offset of a plane that faces up falls as the plane rises.
-        higher = other.plane.offset < best.plane.offset - 0.03
-        if parallel and higher and other.standing >= enough and other.lying > best.lying / 3:
+        parallel = other.plane.normal @ best.plane.normal > math.cos(math.radians(5.0))
+        higher = best.plane.height(other.middle) > 0.03
+        if parallel and higher and other.carries and other.area > _TABLE_AREA:
             best = other
     return best
 
@@ -296,12 +319,14 @@ class PlaneOutline:
         filled: (rows, columns) bool, True where there is surface.
         origin: (2,) float64, metres: the grid's corner along the plane's axes.
         cell: edge of a cell, metres.
+        seen_area: square metres of the cells in which surface was seen.
     """
 
     plane: SupportPlane
     filled: NDArray[np.bool_]
     origin: NDArray[np.float64]
     cell: float
+    seen_area: float
 
     @classmethod
     def around(
@@ -331,7 +356,9 @@ class PlaneOutline:
         corners = np.vstack([np.argwhere(patch), foot_index]).astype(np.int32)
         filled = np.zeros_like(occupied)
         cv2.fillConvexPoly(filled, cv2.convexHull(corners)[:, :, ::-1], 1)  # OpenCV's x is the column
-        return cls(plane, cv2.erode(filled, np.ones((3, 3), np.uint8)).astype(bool), origin, cell)
+        return cls(
+            plane, cv2.erode(filled, np.ones((3, 3), np.uint8)).astype(bool), origin, cell, float(patch.sum()) * cell**2
+        )
 
     def cells(self, points: NDArray[np.floating]) -> NDArray[np.int64]:
         """(N, 3) metres -> (N,) int64: the number of the cell below each point, -1 outside the grid."""

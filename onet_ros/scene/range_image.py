@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onet_ros.scene.cloud import PointCloud
+from onet_ros.scene.cloud import PointCloud, depth_noise
 
 _OVERSIZE = 1.3  # pixel edge over the mean spacing of the rays, so that few pixels of a filled view stay empty
 _MAX_PIXELS = 4_000_000  # of the image of a cloud without one
@@ -21,8 +21,8 @@ class RangeImage:
         points: (H, W, 3) float32, metres, relative to the viewpoint; NaN where a pixel is empty.
         distance: (H, W) float32, metres from the viewpoint; NaN where a pixel is empty.
         pixel_angle: radians between the rays of neighbouring pixels.
-        pixels: (N,) int64, flat pixel of each point of the flat cloud, -1 for a missing point; None when point i is
-            pixel i.
+        pixels: (N,) int64, flat pixel of each point of the flat cloud, -1 for a missing or hidden point; None when
+            point i is pixel i.
     """
 
     points: NDArray[np.float32]
@@ -76,9 +76,12 @@ def _projected(points: NDArray[np.float32]) -> RangeImage:
     order = np.argsort(65535 - rank, kind="stable")
     image = np.full((height, width, 3), np.nan, np.float32)
     image.reshape(-1, 3)[pixel[order]] = seen[order]
+    shown = _norm(image)
+    # Several points fall into one pixel. Those that lie clearly behind the one that is shown belong to something else.
+    hidden = distance - shown.ravel()[pixel] > spacing * distance + 3.0 * np.sqrt(2.0) * depth_noise(distance)
     pixels = np.full(len(points), -1, np.int64)
-    pixels[valid] = pixel
-    return RangeImage(image, _norm(image), spacing, pixels)
+    pixels[valid] = np.where(hidden, -1, pixel)
+    return RangeImage(image, shown, spacing, pixels)
 
 
 def _view_axis(points: NDArray[np.float32], distance: NDArray[np.float32]) -> tuple[int, float]:

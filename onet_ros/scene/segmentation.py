@@ -51,14 +51,14 @@ class SegmentationSettings:
         maximum=1.55,
     )
     merge_gap: float = setting(
-        0.02,
-        "Pieces this near to each other, with no table seen between them, are one object",
+        0.015,
+        "Pieces this near to each other, and four pixels more, with no table seen between them, are one object",
         unit="m",
         minimum=0.0,
         maximum=0.2,
     )
     hanging_gap: float = setting(
-        0.03, "The same, where one of the pieces is not seen to reach the table", unit="m", minimum=0.0, maximum=0.2
+        0.022, "The same, where one of the pieces is not seen to reach the table", unit="m", minimum=0.0, maximum=0.2
     )
     min_points: int = setting(60, "Clusters of fewer points are no objects", minimum=3, maximum=1_000_000)
     min_object_height: float = setting(
@@ -111,8 +111,8 @@ def segment_objects(
     view = np.asarray(viewpoint, dtype=np.float64)
     local = SupportPlane(plane.normal, float(plane.height(view)))
     height = local.height(image.points)
-    clear, table = _split(image, height, local.offset, settings)
-    pieces = connect(image, clear, settings.max_incidence, min_points=10)
+    clear, table = _split(image, height, abs(local.offset), settings)
+    pieces = connect(image, clear, table, settings.max_incidence, min_points=10)
     labels = merge(image, height, pieces, table, settings.merge_gap, settings.hanging_gap)
     surface = image.points.reshape(-1, 3)[np.flatnonzero(table)[::16]]
     outline = PlaneOutline.around(local, surface, np.zeros(3)) if len(surface) else None
@@ -163,10 +163,13 @@ def _split(
     with np.errstate(invalid="ignore"):  # missing pixels compare false
         high = height > _look_up(level, centre + margin)
         low = (height > _look_up(level, centre - margin)) & ~high
-    average, share = _window_average(height, low)
+    share, high_share = _window_mean(low), _window_mean(high)
+    average = _window_mean(np.where(low, height, np.float32(0))) / np.maximum(share, np.float32(1e-3))
     centre, roughness = _roughness(np.where(low, average, np.nan), level, noise / _WINDOW)
     margin = np.maximum(settings.noise_factor * roughness, settings.flatness)
-    raised = low & (share > 0.25) & (average > _look_up(level, centre + margin))
+    raised = (share > 0.25) & (average > _look_up(level, centre + margin))
+    # More than half the window is clear: not the table beside a straight edge, but a gap in something.
+    raised = low & (raised | (high_share > 0.6))
     return (high | raised) & ~(height > settings.max_height), low & ~raised
 
 
@@ -206,13 +209,10 @@ def _roughness(
     return np.interp(every, at, middle), np.maximum(np.interp(every, at, spread), noise)
 
 
-def _window_average(
-    height: NDArray[np.float32], mask: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(H, W) each: the average of the masked heights in the window around a pixel, and the window's masked share."""
-    share = cv2.boxFilter(mask.astype(np.float32), -1, (_WINDOW, _WINDOW), borderType=cv2.BORDER_CONSTANT)
-    total = cv2.boxFilter(np.where(mask, height, np.float32(0)), -1, (_WINDOW, _WINDOW), borderType=cv2.BORDER_CONSTANT)
-    return np.asarray(total / np.maximum(share, 1e-6), np.float32), np.asarray(share, np.float32)
+def _window_mean(values: NDArray[np.generic]) -> NDArray[np.float32]:
+    """(H, W) float32: the mean of an image over the window around each pixel, zero beyond the border."""
+    window = (_WINDOW, _WINDOW)
+    return np.asarray(cv2.boxFilter(values.astype(np.float32), -1, window, borderType=cv2.BORDER_CONSTANT), np.float32)
 
 
 def _no_object(
