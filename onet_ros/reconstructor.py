@@ -204,6 +204,8 @@ class Reconstructor:
             raise ValueError(f"expected points of shape (N, 3), got {seen.shape}")
         if len(seen) < self.settings.completion.min_points:
             raise ValueError(f"{len(seen)} points are too few, at least {self.settings.completion.min_points} are needed")
+        if not np.isfinite(seen).all():
+            raise ValueError(f"{int((~np.isfinite(seen).all(axis=1)).sum())} of {len(seen)} points are not finite")
         if plane is None:
             plane = _plane_under(seen, np.asarray(OPTICAL_UP))
         frame = object_unit_frame(seen, plane, viewpoint)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint, dtype: torch.dty
     try:
         save_file(state, weights_new, metadata={"network": json.dumps(config["network"], sort_keys=True)})
         config_new.write_text(text)
+        shutil.copymode(config_new, weights_new)  # safetensors leaves its files readable by their owner only
     except (OSError, SafetensorError):
         weights_new.unlink(missing_ok=True)
         config_new.unlink(missing_ok=True)

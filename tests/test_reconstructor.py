@@ -1,0 +1,162 @@
+"""The one door, with the weights that come with the package: closed meshes where the objects are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trimesh
+
+from onet_ros import Reconstructor
+from onet_ros.learning.metrics import score_mesh
+from onet_ros.reconstructor import CompletionSettings, ReconstructorSettings
+from onet_ros.resources import default_model_path
+from onet_ros.scene import CloudError, SupportPlane
+from onet_ros.simulation import DepthCamera, SimulatedTable, demo_objects
+from onet_ros.surface import ExtractionSettings
+
+QUICK = ReconstructorSettings(extraction=ExtractionSettings(start_resolution=16, doublings=2))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Reconstructor.load(default_model_path(), QUICK)
+
+
+@pytest.fixture(scope="module")
+def table():
+    """A simulated image of three objects on a table: the frame, true meshes and the plane, all in the camera's frame."""
+    objects = {name: mesh for name, mesh in demo_objects().items() if name in ("block", "mug", "spray_bottle")}
+    arranged = SimulatedTable.arrange(objects, seed=1)
+    T_camera_table = arranged.camera_pose()
+    camera = DepthCamera(arranged.meshes, T_camera_table, arranged.surroundings(), seed=0)
+    return camera.capture(0), arranged.meshes_in(T_camera_table), arranged.plane_in(T_camera_table)
+
+
+@pytest.fixture(scope="module")
+def seen_ball():
+    """The camera's side of a ball of 4 cm radius on a table, camera in the origin looking along z, y down."""
+    ball = trimesh.creation.icosphere(subdivisions=5, radius=0.04)
+    ball.apply_translation((0.0, 0.11, 0.6))
+    facing = (ball.face_normals * ball.triangles_center).sum(axis=1) < 0
+    return ball.triangles_center[facing], ball, SupportPlane(normal=np.array([0.0, -1.0, 0.0]), offset=0.15)
+
+
+def test_a_ball_is_completed_to_a_ball(model, seen_ball):
+    points, ball, plane = seen_ball
+    item = model.complete(points, plane)
+    assert item.mesh.is_watertight and item.mesh.volume > 0
+    assert score_mesh(item.mesh, ball, samples=20_000).iou > 0.6
+    assert item.size == pytest.approx([0.08] * 3, abs=0.02)
+
+
+def test_seen_vertices_are_confident_and_hidden_ones_are_not(model, seen_ball):
+    points, _, plane = seen_ball
+    item = model.complete(points, plane)
+    assert item.confidence.shape == (len(item.mesh.vertices),)
+    behind = item.mesh.vertices[:, 2] > 0.62
+    assert item.confidence[behind].mean() < 0.2 < 0.6 < item.confidence[item.mesh.vertices[:, 2] < 0.58].mean()
+    assert 0.2 < item.seen_fraction < 0.8
+
+
+def test_the_objects_frame_is_upright_centred_and_turned_to_the_camera(model, seen_ball):
+    points, _, plane = seen_ball
+    item = model.complete(points, plane)
+    own = (item.mesh.vertices - item.T_source_object[:3, 3]) @ item.T_source_object[:3, :3]
+    np.testing.assert_allclose(own.min(axis=0), -item.size / 2, atol=1e-9)
+    np.testing.assert_allclose(own.max(axis=0), item.size / 2, atol=1e-9)
+    np.testing.assert_allclose(item.T_source_object[:3, 2], plane.normal, atol=1e-9)
+    assert item.T_source_object[:3, 0] @ -item.T_source_object[:3, 3] > 0
+
+
+def test_the_collision_mesh_is_closed_within_its_budget_and_near_the_mesh(model, seen_ball):
+    points, _, plane = seen_ball
+    item = model.complete(points, plane)
+    assert item.collision_mesh.is_watertight
+    assert len(item.collision_mesh.faces) <= QUICK.extraction.max_collision_triangles
+    assert item.collision_mesh.volume == pytest.approx(item.mesh.volume, rel=0.05)
+
+
+def test_nothing_lies_under_the_table(model, seen_ball):
+    points, _, plane = seen_ball
+    item = model.complete(points, plane)
+    assert plane.height(item.mesh.vertices).min() > -0.002
+
+
+def test_a_known_plane_and_one_guessed_from_the_lowest_point_agree_on_an_upright_camera(model, seen_ball):
+    points, ball, _ = seen_ball
+    assert score_mesh(model.complete(points).mesh, ball, samples=20_000).iou > 0.4
+
+
+def test_the_result_moves_with_the_frame(model, seen_ball):
+    points, _, plane = seen_ball
+    T = trimesh.transformations.rotation_matrix(0.7, (0.3, 1.0, -0.4), (0.1, 0.2, 0.3))
+    moved = points @ T[:3, :3].T + T[:3, 3]
+    here, there = model.complete(points, plane), model.complete(moved, plane.transformed(T), viewpoint=T[:3, 3])
+    assert there.size == pytest.approx(here.size, abs=1e-3)
+    expected = here.T_source_object[:3, 3] @ T[:3, :3].T + T[:3, 3]
+    np.testing.assert_allclose(there.T_source_object[:3, 3], expected, atol=1e-3)
+
+
+def test_a_cloud_gives_every_object_once_and_in_place(model, table):
+    frame, truths, _ = table
+    result = model.reconstruct(frame.points)
+    assert result.failures == []
+    assert len(result.objects) == len(truths)
+    for truth in truths.values():
+        distances = [np.linalg.norm(item.T_source_object[:3, 3] - truth.bounds.mean(axis=0)) for item in result.objects]
+        assert min(distances) < 0.04
+    for item in result.objects:
+        assert item.mesh.is_watertight
+        labels = frame.labels.ravel()[item.indices]
+        assert (labels == np.bincount(labels).argmax()).mean() > 0.9
+
+
+def test_the_table_is_found_where_it_is(model, table):
+    frame, _, true_plane = table
+    found = model.reconstruct(frame.points).plane.coefficients
+    assert found[:3] @ true_plane[:3] > np.cos(np.radians(0.5))
+    assert found[3] == pytest.approx(true_plane[3], abs=0.003)
+
+
+def test_two_runs_give_the_same_meshes(model, seen_ball):
+    points, _, plane = seen_ball
+    a, b = (model.complete(points, plane).mesh for _ in range(2))
+    np.testing.assert_array_equal(a.vertices, b.vertices)
+
+
+def test_timings_name_the_stages(model, table):
+    assert {"plane", "segment", "encode", "extract", "collision"} <= set(model.reconstruct(table[0].points).timings)
+
+
+class TestBadInput:
+    def test_a_cloud_without_a_table_has_no_objects_and_says_why(self, model):
+        points = np.random.default_rng(0).uniform(-1, 1, (4000, 3)) + [0, 0, 2]
+        result = model.reconstruct(points)
+        assert result.objects == []
+        assert "plane" in result.failures[0]
+
+    def test_an_empty_cloud_is_refused(self, model):
+        with pytest.raises(CloudError, match="empty"):
+            model.reconstruct(np.zeros((0, 3)))
+
+    def test_a_cloud_of_nan_is_refused(self, model):
+        with pytest.raises(CloudError, match="12"):
+            model.reconstruct(np.full((3, 4, 3), np.nan))
+
+    def test_too_few_points_are_refused_with_their_number(self, model):
+        with pytest.raises(ValueError, match="3 points"):
+            model.complete(np.zeros((3, 3)) + [0, 0, 1])
+
+    def test_points_of_the_wrong_shape_are_refused(self, model):
+        with pytest.raises(ValueError, match=r"\(30, 2\)"):
+            model.complete(np.zeros((30, 2)))
+
+    def test_points_that_are_not_finite_are_refused(self, model):
+        points = np.random.default_rng(0).normal(size=(50, 3))
+        points[7] = np.inf
+        with pytest.raises(ValueError, match="1 of 50"):
+            model.complete(points)
+
+    def test_settings_out_of_range_are_quoted(self):
+        with pytest.raises(ValueError, match=r"threshold.*1\.5"):
+            CompletionSettings(threshold=1.5)
