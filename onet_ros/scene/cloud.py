@@ -240,4 +240,6 @@ class RegionOfInterest:
                 f"no point inside the region of interest {self.minimum} to {self.maximum}, max_range {self.max_range}: "
                 f"the {len(seen)} points span {low} to {high} in their frame"
             )
+        if np.array_equal(inside, cloud.valid):
+            return cloud
         return PointCloud(np.where(inside[..., None], points, np.float32(np.nan)))

@@ -90,7 +90,7 @@ class PlaneSettings:
         4000, "Points on which the candidates are found and compared", minimum=100, maximum=100000
     )
     fit_size: int = setting(
-        40000, "Points, as measured, to which the chosen plane is fitted", minimum=100, maximum=5_000_000
+        20_000, "Points, as measured, to which the chosen plane is fitted", minimum=100, maximum=5_000_000
     )
     iterations: int = setting(200, "RANSAC hypotheses for each candidate", minimum=10, maximum=10000)
     seed: int = setting(
@@ -175,7 +175,10 @@ def find_support_plane(
     cloud = np.asarray(points)
     if cloud.ndim != 2 or cloud.shape[1] != 3:
         raise ValueError(f"points must be (N, 3), got shape {cloud.shape}")
-    cloud = cloud[np.isfinite(cloud).all(axis=1)]
+    with np.errstate(invalid="ignore", over="ignore"):
+        finite = np.isfinite(cloud[:, 0] + cloud[:, 1] + cloud[:, 2])  # many times faster than all(axis=1)
+    if not finite.all():
+        cloud = cloud[finite]
     if len(cloud) < 10:
         return PlaneFit(None, f"a plane needs 10 points, got {len(cloud)}")
     view = np.asarray(viewpoint, dtype=np.float64)
