@@ -6,6 +6,7 @@ transforms; one worker takes the newest cloud, so that the latency is bounded by
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -38,7 +39,7 @@ from onet_ros.scene import CloudError, PointCloud, decode_point_cloud2
 UP_IN_TARGET_FRAME = (0.0, 0.0, 1.0)  # of a robot's base, odometry or map, REP 103
 SPIN_TIMEOUT = 0.1  # seconds until a signal is noticed
 LOG_PERIOD = 10.0  # seconds between lines that say that all is well
-STOP_TIMEOUT = 10.0  # seconds that a cloud in work is given at shutdown
+STOP_TIMEOUT = 3.0  # seconds that a cloud in work is given at shutdown; launch gets impatient after 5
 
 
 class OnetNode(Node):
@@ -62,12 +63,14 @@ class OnetNode(Node):
         self._cloud_subscription = CloudSubscription(self, "points", self._worker.submit)
         self.get_logger().info(f"ready: waiting for clouds on {self.resolve_topic_name('points')}")
 
-    def close(self) -> None:
-        """Finish the cloud in work, take published objects back, say what was done."""
-        if not self._worker.stop(STOP_TIMEOUT):
-            self.get_logger().error(f"the cloud in work did not end within {STOP_TIMEOUT:.0f} s")
-        self._results.remove_all()
+    def close(self) -> bool:
+        """Finish the cloud in work, take published objects back, say what was done; False if it took too long."""
+        finished = self._worker.stop(STOP_TIMEOUT)
+        if not finished:
+            self.dropped.add("unfinished at the end")
+        self._results.close()
         self.get_logger().info(f"stopped: {self._published_clouds} clouds reconstructed, {self.dropped}")
+        return finished
 
     def _load_reconstructor(self, settings: NodeSettings) -> Reconstructor:
         if settings.num_threads:
@@ -142,10 +145,13 @@ def main(args: list[str] | None = None) -> int:
     executor.add_node(node)
     while not stop.is_set():
         executor.spin_once(SPIN_TIMEOUT)
-    node.close()
+    finished = node.close()
     executor.shutdown()
     node.destroy_node()
     rclpy.try_shutdown()
+    if not finished:  # the worker cannot be ended, and tearing the interpreter down around it would crash
+        sys.stderr.flush()
+        os._exit(0)
     return 0
 
 

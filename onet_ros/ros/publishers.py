@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,8 @@ class ResultPublisher:
     def __init__(self, node: Node, settings: NodeSettings, warn: Callable[[str], Any]) -> None:
         """warn: called with each object that could not be published and why."""
         self._ros_clock = node.get_clock()
+        self._lock = threading.Lock()
+        self._closed = False
         self._ids = ObjectIds()
         self._header = Header()
         self._objects = node.create_publisher(ReconstructedObjects, "~/objects", OBJECTS_QOS)
@@ -55,25 +58,30 @@ class ResultPublisher:
         Returns:
             Latency: seconds from the cloud's stamp to the message; NaN for a stamp that is not set or in the future.
         """
-        centres = np.array([item.T_source_object[:3, 3] for item in reconstruction.objects])
-        ids, vanished = self._ids.update(centres, header.frame_id, settings.same_object_distance)
-        self._header = header
-        latency = conversions.seconds_since(header.stamp, self._ros_clock.now())
-        self._objects.publish(conversions.to_objects_msg(header, reconstruction, ids, latency, processing_time))
-        objects = dict(zip(ids, reconstruction.objects, strict=True))
-        if self._markers is not None:
-            self._markers.publish(header, objects, vanished, latency, settings.marker_lifetime)
-        if self._collision_objects is not None:
-            self._collision_objects.publish(header, objects, settings.collision_object_prefix)
+        with self._lock:
+            latency = conversions.seconds_since(header.stamp, self._ros_clock.now())
+            if self._closed:
+                return latency
+            centres = np.array([item.T_source_object[:3, 3] for item in reconstruction.objects])
+            ids, vanished = self._ids.update(centres, header.frame_id, settings.same_object_distance)
+            self._header = header
+            self._objects.publish(conversions.to_objects_msg(header, reconstruction, ids, latency, processing_time))
+            objects = dict(zip(ids, reconstruction.objects, strict=True))
+            if self._markers is not None:
+                self._markers.publish(header, objects, vanished, latency, settings.marker_lifetime)
+            if self._collision_objects is not None:
+                self._collision_objects.publish(header, objects, settings.collision_object_prefix)
         return latency
 
-    def remove_all(self) -> None:
-        """Take back everything that displays and planners still hold; waits a moment until they have it."""
-        vanished = self._ids.clear()
-        if self._markers is not None:
-            self._markers.remove(self._header, vanished)
-        if self._collision_objects is not None:
-            self._collision_objects.remove_all(self._header)
+    def close(self) -> None:
+        """Take back all that displays and planners hold, wait a moment until they know, publish no more."""
+        with self._lock:
+            self._closed = True
+            vanished = self._ids.clear()
+            if self._markers is not None:
+                self._markers.remove(self._header, vanished)
+            if self._collision_objects is not None:
+                self._collision_objects.remove_all(self._header)
 
 
 class MarkerPublisher:

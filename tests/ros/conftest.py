@@ -83,24 +83,24 @@ def node(ros_domain, octahedron_checkpoint, client, tmp_path_factory) -> Iterato
     yield process
     assert process.stop() == 0, process.log()
     assert "Traceback" not in process.log(), process.log()
+    # A node that ends leaves no ghosts behind.
+    client.wait_until(lambda: not client.collector.shown_markers() and not client.collector.planning_scene())
 
 
 class Client:
     """Sends clouds, and sees what the node sends."""
 
-    def __init__(self) -> None:
-        import rclpy
+    def __init__(self, node_namespace: str = "") -> None:
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import QoSProfile
         from sensor_msgs.msg import PointCloud2
 
         from onet_ros.ros.collector import Collector
 
-        self.collector = Collector()
+        self.collector = Collector(node_namespace)
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.collector)
         self._publisher = self.collector.create_publisher(PointCloud2, "points", QoSProfile(depth=1))
-        self._rclpy = rclpy
 
     def close(self) -> None:
         """Leave the domain."""
