@@ -54,7 +54,10 @@ def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
         reason = str(error)
 
         def without_ros(_: argparse.Namespace) -> int:
-            print(f"onet demo needs ROS 2 and the package's messages ({reason}); `make demo` sets both up", file=sys.stderr)
+            print(
+                f"onet demo needs ROS 2 and the package's messages ({reason}); `make demo` sets both up",
+                file=sys.stderr,
+            )
             return 1
 
         parser.set_defaults(run=without_ros)
@@ -67,7 +70,9 @@ def _add_reconstruct(commands: Commands[argparse.ArgumentParser]) -> None:
     about = "complete the objects of a recorded cloud (.npz with depth and K, .ply, .pcd) and write them as PLY"
     parser = commands.add_parser("reconstruct", help=about, description=about)
     parser.add_argument("cloud", type=Path, help="the recorded cloud")
-    parser.add_argument("--out", type=Path, default=Path("out/reconstruct"), help="folder to write to (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/reconstruct"), help="folder to write to (default: %(default)s)"
+    )
     _add_model(parser)
     parser.set_defaults(run=_run_reconstruct)
 
@@ -86,8 +91,12 @@ def _run_reconstruct(arguments: argparse.Namespace) -> int:
         path = arguments.out / f"object_{number:02d}.ply"
         item.mesh.export(path)
         size = [round(1000.0 * float(edge), 1) for edge in item.size]
-        report.append({"file": path.name, "size_mm": size, "seen_points": len(item.indices), "seen": item.seen_fraction})
-        print(f"{path}: {size[0]} x {size[1]} x {size[2]} mm, {len(item.indices)} points, {item.seen_fraction:.0%} seen")
+        report.append(
+            {"file": path.name, "size_mm": size, "seen_points": len(item.indices), "seen": item.seen_fraction}
+        )
+        print(
+            f"{path}: {size[0]} x {size[1]} x {size[2]} mm, {len(item.indices)} points, {item.seen_fraction:.0%} seen"
+        )
     timings = {stage: round(seconds, 4) for stage, seconds in result.timings.items()}
     (arguments.out / "report.json").write_text(json.dumps({"objects": report, "seconds": timings}, indent=1) + "\n")
     return 0 if result.objects else 1
@@ -102,8 +111,12 @@ def _add_train(commands: Commands[argparse.ArgumentParser]) -> None:
         epilog="example: onet train --config config/training/onet_small_cpu.yaml --out runs/small --set steps=500",
     )
     parser.add_argument("--config", type=Path, help="YAML with what differs from the defaults, see config/training")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting; repeatable")
-    parser.add_argument("--out", type=Path, required=True, help="run folder: checkpoints, curves, the state to go on from")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting; repeatable"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="run folder: checkpoints, curves, the state to go on from"
+    )
     parser.add_argument("--print-config", action="store_true", help="show the settings and do nothing")
     parser.set_defaults(run=_run_train)
 
@@ -128,9 +141,11 @@ def _add_eval(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--method",
         action="append",
-        help="checkpoint folder, or hull, table-hull, poisson, alpha; repeatable (default: the model that comes with it)",
+        help="checkpoint folder, or hull, table-hull, poisson, alpha; repeatable (default: the model it comes with)",
     )
-    parser.add_argument("--task", action="append", help="views, scenes, scenes-own, real, real-own; repeatable (default: all)")
+    parser.add_argument(
+        "--task", action="append", help="views, scenes, scenes-own, real, real-own; repeatable (default: all)"
+    )
     parser.add_argument("--out", type=Path, default=Path("out/eval"), help="folder to write to (default: %(default)s)")
     parser.add_argument(
         "--samples", type=int, default=100_000, help="points per score; fewer are quicker (default: %(default)s)"

@@ -23,15 +23,15 @@ from scipy.spatial import cKDTree
 
 from onet_ros.networks import Checkpoint, Observation, load_checkpoint
 from onet_ros.scene import (
+    UNIT_BOX,
     ObjectCluster,
     PlaneSettings,
     PointCloud,
     RegionOfInterest,
     SegmentationSettings,
     SupportPlane,
-    UNIT_BOX,
     UnitFrame,
-    fit_support_plane,
+    find_support_plane,
     object_unit_frame,
     segment_objects,
 )
@@ -50,7 +50,11 @@ class CompletionSettings:
         0.0, "Probability above which a point is inside; 0 takes the checkpoint's own", minimum=0.0, maximum=0.99
     )
     seen_distance: float = setting(
-        0.005, "Distance to the nearest seen point at which a vertex's confidence has fallen to 0.6", unit="m", minimum=1e-4, maximum=0.1
+        0.005,
+        "Distance to the nearest seen point at which a vertex's confidence has fallen to 0.6",
+        unit="m",
+        minimum=1e-4,
+        maximum=0.1,
     )
     min_points: int = setting(20, "Fewest seen points worth completing", minimum=1, maximum=10_000)
     seed: int = setting(0, "Seed of the choice among seen points", minimum=0, maximum=2**31 - 1)
@@ -111,6 +115,52 @@ class Reconstruction:
     timings: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Scene:
+    """What stands where, before anything is completed.
+
+    Attributes:
+        cloud: the part of it that is looked at.
+        plane: the support plane, or None.
+        clusters: what stands on it, largest first; none without a plane.
+        reason: why there is no plane.
+    """
+
+    cloud: PointCloud
+    plane: SupportPlane | None
+    clusters: list[ObjectCluster]
+    reason: str = ""
+
+
+def find_objects(
+    cloud: PointCloud | ArrayLike,
+    settings: ReconstructorSettings | None = None,
+    viewpoint: ArrayLike = (0.0, 0.0, 0.0),
+    plane: SupportPlane | None = None,
+    up: ArrayLike | None = None,
+    timings: dict[str, float] | None = None,
+) -> Scene:
+    """The first half of `Reconstructor.reconstruct`, which explains the arguments; needs no network.
+
+    Args:
+        timings: seconds by stage are added here.
+    """
+    settings = settings or ReconstructorSettings()
+    timings = {} if timings is None else timings
+    if not isinstance(cloud, PointCloud):
+        cloud = PointCloud.from_points(np.asarray(cloud))
+    cloud = settings.region.crop(cloud, viewpoint=viewpoint)
+    if plane is None:
+        with _timed(timings, "plane"):
+            fit = find_support_plane(cloud.valid_points, viewpoint, settings.plane, up)
+        if fit.plane is None:
+            return Scene(cloud, None, [], f"no support plane: {fit.reason}")
+        plane = fit.plane
+    with _timed(timings, "segment"):
+        clusters = segment_objects(cloud, plane, settings.segmentation, viewpoint)
+    return Scene(cloud, plane, clusters)
+
+
 class Reconstructor:
     """A network and the settings of its surroundings; safe to use from one thread at a time."""
 
@@ -165,18 +215,11 @@ class Reconstructor:
             CloudError: there is not one usable point.
         """
         timings: dict[str, float] = {}
-        if not isinstance(cloud, PointCloud):
-            cloud = PointCloud.from_points(np.asarray(cloud))
-        cloud = self.settings.region.crop(cloud, viewpoint=viewpoint)
-        if plane is None:
-            with _timed(timings, "plane"):
-                plane = fit_support_plane(cloud.points[cloud.valid], viewpoint, self.settings.plane, up)
-        if plane is None:
-            return Reconstruction(None, [], ["no support plane found"], timings)
-        with _timed(timings, "segment"):
-            clusters = segment_objects(cloud, plane, self.settings.segmentation, viewpoint)
-        objects, failures = self._complete_clusters(clusters, plane, viewpoint, timings)
-        return Reconstruction(plane, objects, failures, timings)
+        scene = find_objects(cloud, self.settings, viewpoint, plane, up, timings)
+        if scene.plane is None:
+            return Reconstruction(None, [], [scene.reason], timings)
+        objects, failures = self._complete_clusters(scene.clusters, scene.plane, viewpoint, timings)
+        return Reconstruction(scene.plane, objects, failures, timings)
 
     def _complete_clusters(
         self, clusters: list[ObjectCluster], plane: SupportPlane, viewpoint: ArrayLike, timings: dict[str, float]
@@ -203,7 +246,9 @@ class Reconstructor:
         if seen.ndim != 2 or seen.shape[1] != 3:
             raise ValueError(f"expected points of shape (N, 3), got {seen.shape}")
         if len(seen) < self.settings.completion.min_points:
-            raise ValueError(f"{len(seen)} points are too few, at least {self.settings.completion.min_points} are needed")
+            raise ValueError(
+                f"{len(seen)} points are too few, at least {self.settings.completion.min_points} are needed"
+            )
         if not np.isfinite(seen).all():
             raise ValueError(f"{int((~np.isfinite(seen).all(axis=1)).sum())} of {len(seen)} points are not finite")
         if plane is None:
@@ -220,7 +265,7 @@ class Reconstructor:
 
     @torch.no_grad()
     def _encode(self, seen: NDArray[np.float64], frame: UnitFrame, viewpoint: ArrayLike) -> object:
-        """What the network makes of `observation_points` of the seen points, drawn without repetition if they suffice."""
+        """What the network makes of `observation_points` seen points, drawn without repetition if they suffice."""
         count = self.checkpoint.observation_points
         rng = np.random.default_rng(self.settings.completion.seed)
         picks = rng.choice(len(seen), count, replace=len(seen) < count)

@@ -9,7 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from onet_ros.networks import Checkpoint, CheckpointError, Observation, OccupancyNetwork, load_checkpoint, save_checkpoint
+from onet_ros.networks import (
+    Checkpoint,
+    CheckpointError,
+    Observation,
+    OccupancyNetwork,
+    load_checkpoint,
+    save_checkpoint,
+)
 from onet_ros.networks.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 
 SIZES = ({"hidden_size": 8, "code_size": 4}, {"code_size": 4, "hidden_size": 8})

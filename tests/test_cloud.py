@@ -273,7 +273,7 @@ def test_crop_box_lies_in_its_own_frame_and_range_starts_at_the_viewpoint():
 
 def test_crop_that_leaves_nothing_says_where_the_points_are():
     cloud = PointCloud.from_points(np.array([[0.1, 0.2, 4.0], [0.1, 0.3, 5.0]]))
-    with pytest.raises(CloudError, match=r"max_range 3.0: the 2 points span \[0.1, 0.2, 4.0\] to \[0.1, 0.3, 5.0\]"):
+    with pytest.raises(CloudError, match=r"max_range 1.5: the 2 points span \[0.1, 0.2, 4.0\] to \[0.1, 0.3, 5.0\]"):
         RegionOfInterest().crop(cloud)
 
 

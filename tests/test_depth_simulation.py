@@ -99,7 +99,8 @@ def test_pixels_at_a_depth_step_fly_or_are_lost():
     depth[:, :, 24:] = 1.0
     lost = sense(depth, torch.ones_like(depth), cameras, no_faults(1, edge_loss=0.7), generator()).isnan()
     assert lost[:, :, 23:25].float().mean() == pytest.approx(0.7, abs=0.12)
-    assert not lost[:, :, :23].any() and not lost[:, :, 25:].any()
+    assert not lost[:, :, :23].any()
+    assert not lost[:, :, 25:].any()
     flying = sense(depth, torch.ones_like(depth), cameras, no_faults(1, flying=0.9), generator())
     between = (flying > 0.81) & (flying < 0.99)
     assert between[:, :, 23:25].float().mean() > 0.6
@@ -113,7 +114,8 @@ def test_the_second_eye_cannot_see_behind_a_foreground_edge():
     lost = sense(depth, torch.ones_like(depth), cameras, no_faults(1, shadow=1.0), generator()).isnan()[0]
     width = 600.0 * 0.055 * (1 / 0.6 - 1 / 1.0)  # pixels: difference of the disparities
     assert lost.sum(dim=1).float().mean() == pytest.approx(width, abs=1.0)
-    assert lost[:, 59].all() and not lost[:, 60:].any()
+    assert lost[:, 59].all()
+    assert not lost[:, 60:].any()
 
 
 def test_faults_of_strength_zero_are_none():
@@ -131,7 +133,8 @@ def test_a_faultless_cut_out_is_the_object_and_mistakes_stay_near_it():
     assert torch.equal(cut_out(seen, label, plane, 0.0, generator()), label == 2)
     for seed in range(20):
         mask = cut_out(seen, label, plane, 1.0, generator(seed))
-        assert not mask[:, :7].any() and not mask[:, 23:].any()
+        assert not mask[:, :7].any()
+        assert not mask[:, 23:].any()
         assert mask.sum() > 30
 
 
@@ -156,7 +159,8 @@ class TestSamples:
         assert 0.3 < near < 0.6
 
     def test_the_camera_is_on_the_x_side_and_above(self, samples):
-        assert (samples.viewpoint[:, 0] > 0).all() and (samples.viewpoint[:, 2] > 0).all()
+        assert (samples.viewpoint[:, 0] > 0).all()
+        assert (samples.viewpoint[:, 2] > 0).all()
         assert (samples.viewpoint[:, 1].abs() < 0.2 * samples.viewpoint[:, 0]).all()
 
     def test_seen_points_lie_near_labelled_surface(self, samples):
@@ -172,7 +176,8 @@ class TestSamples:
     def test_the_same_seed_gives_the_same_samples(self):
         small = WorldSettings(grid=24, queries=64, seen_points=64, background_points=16)
         a, b = (make_samples(6, generator(7), small) for _ in range(2))
-        assert torch.equal(a.points, b.points) and torch.equal(a.inside, b.inside)
+        assert torch.equal(a.points, b.points)
+        assert torch.equal(a.inside, b.inside)
 
     def test_a_batch_mirrors_points_and_queries_together(self, samples):
         batch = draw_batch(samples, 100, 200, generator(1))

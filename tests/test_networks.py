@@ -9,7 +9,10 @@ from onet_ros.networks import Observation, OccupancyNetwork
 
 SMALL = {
     "pointnet_cbn": ({"hidden_size": 16, "code_size": 8}, {"code_size": 8, "hidden_size": 16}),
-    "local_planes": ({"channels": 8, "resolution": 16, "point_size": 8}, {"channels": 8, "hidden_size": 8, "blocks": 2}),
+    "local_planes": (
+        {"channels": 8, "resolution": 16, "point_size": 8},
+        {"channels": 8, "hidden_size": 8, "blocks": 2},
+    ),
 }
 
 
@@ -104,7 +107,7 @@ class TestEveryArchitecture:
 
 
 def test_an_unknown_architecture_is_refused_by_name():
-    with pytest.raises(ValueError, match="'voxel_gan'.*pointnet_cbn"):
+    with pytest.raises(ValueError, match=r"'voxel_gan'.*pointnet_cbn"):
         OccupancyNetwork("voxel_gan", {}, {})
 
 

@@ -9,7 +9,7 @@ import pytest
 import trimesh
 from table_scenes import TABLE, View, box, cup, look, table
 
-from onet_ros.scene import PlaneSettings, SupportPlane, find_support_plane, fit_support_plane, load_capture
+from onet_ros.scene import PlaneSettings, SupportPlane, find_support_plane, load_capture
 
 OBJECTS = [box((0.06, 0.08, 0.1), (0.0, 0.0, 0.0)), cup(0.04, 0.1, (0.15, 0.05, 0.0))]
 FLOOR = table(6.0, 6.0, -0.7)
@@ -125,22 +125,22 @@ def test_up_rules_out_a_wall_that_fills_the_view():
     wall = box((8.0, 0.05, 5.0), (0.0, 0.9, -2.0))
     shelf = box((0.3, 0.1, 0.2), (0.0, 0.85, 0.5))
     view = look([table(1.6, 1.2), wall, shelf], (0.0, -0.7, 0.35), (0.0, 0.9, 0.25))
-    wall_first = fit_support_plane(view.cloud.valid_points)
+    wall_first = find_support_plane(view.cloud.valid_points).plane
     assert abs(wall_first.normal @ view.up) < 0.1  # without `up` the documented mistake
     assert_is_table(view, up=view.up)
 
 
 def test_the_same_cloud_gives_the_same_plane():
     points = look([table(), *OBJECTS]).cloud.valid_points
-    first, second = (fit_support_plane(points) for _ in range(2))
+    first, second = (find_support_plane(points).plane for _ in range(2))
     np.testing.assert_array_equal(first.coefficients, second.coefficients)
 
 
 def test_missing_points_and_viewpoint_are_accounted_for():
     view = look([table(), *OBJECTS])
-    expected = fit_support_plane(view.cloud.valid_points)
+    expected = find_support_plane(view.cloud.valid_points).plane
     shifted = view.cloud.points.reshape(-1, 3) + np.float32([1.0, 2.0, 3.0])  # NaN rows stay in
-    moved = fit_support_plane(shifted, viewpoint=(1.0, 2.0, 3.0))
+    moved = find_support_plane(shifted, viewpoint=(1.0, 2.0, 3.0)).plane
     np.testing.assert_allclose(moved.normal, expected.normal, atol=1e-4)
     np.testing.assert_allclose(moved.height(np.array([1.0, 2.0, 3.0])), expected.offset, atol=2e-4)
 
@@ -162,7 +162,7 @@ def test_no_plane_comes_with_the_reason(points, up, reason):
     fit = find_support_plane(points, up=up)
     assert fit.plane is None
     assert re.search(reason, fit.reason), fit.reason
-    assert fit_support_plane(points, up=up) is None
+    assert find_support_plane(points, up=up).plane is None
 
 
 def test_points_of_another_shape_are_refused():
@@ -181,7 +181,7 @@ def test_true_planes_of_the_simulated_scenes(dev_data):
     for path in paths:
         capture = load_capture(path)
         inside = (capture.segmentation > 0) & (capture.segmentation < 255)
-        found = fit_support_plane(capture.cloud.valid_points)
+        found = find_support_plane(capture.cloud.valid_points).plane
         angle, distance = errors(found, capture.plane, capture.cloud.points[inside])
         assert angle < 0.02, path
         assert distance < 0.1, path  # mm

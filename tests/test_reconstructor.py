@@ -24,7 +24,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def table():
-    """A simulated image of three objects on a table: the frame, true meshes and the plane, all in the camera's frame."""
+    """A simulated image of three objects on a table: the frame, true meshes and the plane, in the camera's frame."""
     objects = {name: mesh for name, mesh in demo_objects().items() if name in ("block", "mug", "spray_bottle")}
     arranged = SimulatedTable.arrange(objects, seed=1)
     T_camera_table = arranged.camera_pose()
@@ -44,7 +44,8 @@ def seen_ball():
 def test_a_ball_is_completed_to_a_ball(model, seen_ball):
     points, ball, plane = seen_ball
     item = model.complete(points, plane)
-    assert item.mesh.is_watertight and item.mesh.volume > 0
+    assert item.mesh.is_watertight
+    assert item.mesh.volume > 0
     assert score_mesh(item.mesh, ball, samples=20_000).iou > 0.6
     assert item.size == pytest.approx([0.08] * 3, abs=0.02)
 

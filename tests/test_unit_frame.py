@@ -41,7 +41,8 @@ def test_the_whole_box_with_its_hidden_side_fits_into_the_unit_box():
     frame = object_unit_frame(seen_side_of_box(), TABLE, CAMERA)
     corners = np.array([[x, y, z] for x in (-0.03, 0.03) for y in (-0.04, 0.04) for z in (0.0, 0.12)])
     unit = frame.to_unit(corners)
-    assert (unit >= UNIT_BOX[0]).all() and (unit <= UNIT_BOX[1]).all()
+    assert (unit >= UNIT_BOX[0]).all()
+    assert (unit <= UNIT_BOX[1]).all()
 
 
 def test_the_unit_frame_does_not_depend_on_where_the_world_has_its_origin():

@@ -153,7 +153,9 @@ def draw_faults(n: int, generator: torch.Generator, device: torch.device | str, 
     return SensorFaults(**{name: value.to(device) for name, value in vars(faults).items()})
 
 
-def sense(depth: Tensor, incidence: Tensor, cameras: Cameras, faults: SensorFaults, generator: torch.Generator) -> Tensor:
+def sense(
+    depth: Tensor, incidence: Tensor, cameras: Cameras, faults: SensorFaults, generator: torch.Generator
+) -> Tensor:
     """True depth images to what the sensor reports.
 
     Args:
@@ -203,7 +205,9 @@ def _noise(depth: Tensor, faults: SensorFaults, generator: torch.Generator) -> T
     )
     fine = torch.randn(n, grid, grid, generator=generator).to(depth.device)
     share = faults.smooth_share[:, None, None]
-    return sigma * (share.sqrt() * _smooth_field(n, grid, grid // 6, generator).to(depth.device) + (1.0 - share).sqrt() * fine)
+    return sigma * (
+        share.sqrt() * _smooth_field(n, grid, grid // 6, generator).to(depth.device) + (1.0 - share).sqrt() * fine
+    )
 
 
 def _smooth_field(n: int, grid: int, knots: int, generator: torch.Generator) -> Tensor:

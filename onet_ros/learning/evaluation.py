@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from onet_ros.learning.evaluation_data import EvaluationData, Frame, Truth
-from onet_ros.learning.metrics import SAMPLES, MeshScores, score_mesh
 from onet_ros.learning.methods import Method
-from onet_ros.scene import PlaneSettings, SegmentationSettings, SupportPlane, fit_support_plane, segment_objects
+from onet_ros.learning.metrics import SAMPLES, MeshScores, score_mesh
+from onet_ros.reconstructor import find_objects
+from onet_ros.scene import SupportPlane
 
 # What can be evaluated: the parts of the data, scenes and captures both by true masks and by our own segmentation.
 TASKS = ("views", "scenes", "scenes-own", "real", "real-own")
@@ -90,18 +91,14 @@ def _evaluate_object(
 def _own_cut_outs(frame: Frame) -> tuple[SupportPlane | None, list[NDArray[np.int64] | None]]:
     """The plane and, for each true object, the cluster our segmentation found for it (at least half of the cluster's
     pixels are the object's, and no other cluster holds more of it)."""
-    cloud = frame.cloud
-    plane = fit_support_plane(cloud.points[cloud.valid], np.zeros(3), PlaneSettings(), None)
-    if plane is None:
-        return None, [None] * len(frame.truths)
-    clusters = segment_objects(cloud, plane, SegmentationSettings())
+    scene = find_objects(frame.cloud)
     chosen: list[NDArray[np.int64] | None] = []
     for truth in frame.truths:
-        shared = [np.isin(cluster.indices, truth.indices).sum() for cluster in clusters]
+        shared = [np.isin(cluster.indices, truth.indices).sum() for cluster in scene.clusters]
         best = int(np.argmax(shared)) if shared else -1
-        found = best >= 0 and shared[best] >= 0.5 * len(clusters[best].indices)
-        chosen.append(clusters[best].indices if found else None)
-    return plane, chosen
+        found = best >= 0 and shared[best] >= 0.5 * len(scene.clusters[best].indices)
+        chosen.append(scene.clusters[best].indices if found else None)
+    return scene.plane, chosen
 
 
 MEASURES = {
@@ -139,7 +136,9 @@ def table(rows: Sequence[dict[str, float | str]]) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in rows:
         figures = [format(float(row[key]) * factor, form) for key, (_, factor, form) in MEASURES.items()]
-        lines.append("| " + " | ".join([*(str(row[key]) for key in ("task", "objects", "n", "failed")), *figures]) + " |")
+        lines.append(
+            "| " + " | ".join([*(str(row[key]) for key in ("task", "objects", "n", "failed")), *figures]) + " |"
+        )
     return "\n".join(lines)
 
 

@@ -82,7 +82,7 @@ class EvaluationData:
 
     def _truth(self, name: str, T_cam_object: NDArray[np.float64], indices: NDArray[np.int64]) -> Truth:
         if name not in self._meshes:
-            self._meshes[name] = trimesh.load(self.folder / "meshes" / f"{name}.ply", process=False)
+            self._meshes[name] = trimesh.load_mesh(self.folder / "meshes" / f"{name}.ply", process=False)
         mesh = self._meshes[name].copy()
         mesh.apply_transform(T_cam_object)
         return Truth(name, mesh, bool(self._about[name]["thin_walled"]), indices)

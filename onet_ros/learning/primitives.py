@@ -33,7 +33,7 @@ def box(p: Tensor, half: Tensor, rounding: Tensor) -> Tensor:
 
 
 def ellipsoid(p: Tensor, half: Tensor) -> Tensor:
-    """half: (n, 3) half axes. |p / half| is a norm of slope at most 1 / min(half): the bound is tight along that axis."""
+    """half: (n, 3) half axes. |p / half| is a norm of slope at most 1 / min(half): tight along that axis."""
     return ((p / half.unsqueeze(1)).norm(dim=2) - 1.0) * column(half.amin(dim=1))
 
 
@@ -117,7 +117,7 @@ def extrusion(p: Tensor, corners: Tensor, half_height: Tensor, rounding: Tensor)
 
 
 def slab(flat: Tensor, z: Tensor, half_height: Tensor, rounding: Tensor) -> Tensor:
-    """Extrude a distance in the plane (n, m) to |z| <= half_height (which includes the rounding); exact if `flat` is."""
+    """Extrude a distance in the plane (n, m) to |z| <= half_height (rounding included); exact if `flat` is."""
     axial = z.abs() - column(half_height - rounding)
     outside = torch.hypot(flat.clamp(min=0.0), axial.clamp(min=0.0))
     return outside + torch.maximum(flat, axial).clamp(max=0.0) - column(rounding)

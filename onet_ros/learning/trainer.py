@@ -84,9 +84,7 @@ def validation_batches(settings: TrainingSettings) -> list[Batch]:
     while made < settings.validation_samples:
         samples = make_samples(min(64, settings.validation_samples), generator, settings.world, settings.device)
         uniform = samples.queries.shape[1] // 2
-        samples = dataclasses.replace(
-            samples, queries=samples.queries[:, :uniform], inside=samples.inside[:, :uniform]
-        )
+        samples = dataclasses.replace(samples, queries=samples.queries[:, :uniform], inside=samples.inside[:, :uniform])
         batches.append(draw_batch(samples, settings.points[1], 2048, generator))
         made += len(samples.points)
     return batches
@@ -127,9 +125,19 @@ class Trainer:
             (self.folder / "config.json").write_text(json.dumps(dataclasses.asdict(s), indent=2) + "\n")
         validation = validation_batches(s) if self.rank == 0 else []
         pool = SamplePool(
-            s.seed + self.rank, s.world, s.chunk_size, s.chunks_kept, s.steps_per_chunk, self.step, s.steps, s.workers, s.device
+            s.seed + self.rank,
+            s.world,
+            s.chunk_size,
+            s.chunks_kept,
+            s.steps_per_chunk,
+            self.step,
+            s.steps,
+            s.workers,
+            s.device,
         )
-        bar = tqdm(total=s.steps, initial=self.step, disable=self.rank != 0, unit="step", smoothing=0.05, mininterval=5.0)
+        bar = tqdm(
+            total=s.steps, initial=self.step, disable=self.rank != 0, unit="step", smoothing=0.05, mininterval=5.0
+        )
         running = math.nan
         since = time.monotonic()
         while self.step < s.steps:

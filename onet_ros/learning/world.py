@@ -102,12 +102,11 @@ class PlacedObjects:
 
     def trace(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Tensor:
         """As `sphere_trace`; family by family, so that the slow ones do not keep the others waiting."""
-        return torch.cat(
-            [
-                sphere_trace(distance, *(rays[start:end] for rays in (origins, directions, near, far)))
-                for start, end, distance in self.parts
-            ]
-        )
+        pieces = [
+            sphere_trace(distance, origins[start:end], directions[start:end], near[start:end], far[start:end])
+            for start, end, distance in self.parts
+        ]
+        return torch.cat(pieces)
 
 
 def place_objects(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,7 @@ class LocalDecoder(nn.Module):
         self.fc_1 = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(blocks))
         self.fc_out = nn.Linear(hidden_size, 1)
         for layer in self.fc_1:
-            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(cast(nn.Linear, layer).weight)
 
     def forward(self, queries: Tensor, code: PlaneCode) -> Tensor:
         """queries: (B, M, 3) unit frame -> logits (B, M)."""

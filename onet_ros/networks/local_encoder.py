@@ -7,6 +7,7 @@ is the camera's own image, and it also carries what was seen around the object, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +87,9 @@ class LocalEncoder(nn.Module):
         super().__init__()
         self.kinds = tuple(planes.split("+"))
         if not set(self.kinds) <= set(KINDS) or resolution % 8:
-            raise TypeError(f"planes must be of {', '.join(KINDS)} and resolution a multiple of 8: {planes}, {resolution}")
+            raise TypeError(
+                f"planes must be of {', '.join(KINDS)} and resolution a multiple of 8: {planes}, {resolution}"
+            )
         self.resolution = resolution
         k = len(self.kinds)
         # A point brings its place in the unit frame, its depth in the camera, whether it is the object's own or
@@ -102,14 +105,15 @@ class LocalEncoder(nn.Module):
         places = [place_on_plane(kind, points, view) for kind in self.kinds]
         indices = [cell_index(place, self.resolution) for place in places]
         features = self._point_features(points, own, places, indices, view)
+        nets = [cast(PlaneUNet, net) for net in self.nets]
         levels = [
             net.down(self._plane(layer, features, own, index))
-            for net, layer, index in zip(self.nets, self.to_plane, indices, strict=True)
+            for net, layer, index in zip(nets, self.to_plane, indices, strict=True)
         ]
         summary = [level[3].amax(dim=(2, 3)) for level in levels]
         metric = torch.stack([observation.scale.log(), *view.axes[:, 2].unbind(1)], dim=1)
         context = torch.cat([*summary, metric.to(summary[0].dtype)], dim=1)
-        finished = [net.up(level, context) for net, level in zip(self.nets, levels, strict=True)]
+        finished = [net.up(level, context) for net, level in zip(nets, levels, strict=True)]
         planes = torch.stack(finished, dim=1).permute(0, 1, 3, 4, 2).contiguous()
         return PlaneCode(planes, self.kinds, view)
 

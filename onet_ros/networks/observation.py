@@ -37,4 +37,6 @@ class Observation:
             raise ValueError(f"expected scale of shape ({batch},), got {tuple(self.scale.shape)}")
 
     def to(self, device: torch.device | str) -> Observation:
-        return Observation(*(tensor.to(device) for tensor in (self.points, self.background, self.viewpoint, self.scale)))
+        return Observation(
+            *(tensor.to(device) for tensor in (self.points, self.background, self.viewpoint, self.scale))
+        )

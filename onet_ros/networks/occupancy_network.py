@@ -41,7 +41,9 @@ class OccupancyNetwork(nn.Module):
             self.encoder = encoder_class(**encoder)
             self.decoder = decoder_class(**decoder)
         except (TypeError, RuntimeError) as error:
-            raise ValueError(f"architecture {architecture!r} refuses its sizes {encoder} / {decoder}: {error}") from error
+            raise ValueError(
+                f"architecture {architecture!r} refuses its sizes {encoder} / {decoder}: {error}"
+            ) from error
         self.config: dict[str, Any] = {"architecture": architecture, "encoder": dict(encoder), "decoder": dict(decoder)}
 
     def encode(self, observation: Observation) -> Any:

@@ -104,9 +104,7 @@ def sample_planes(planes: Tensor, places: Tensor) -> Tensor:
     corner = base + row * r + column
     index = torch.stack([corner, corner + 1, corner + r, corner + r + 1], dim=3)
     right, below = share[..., 0], share[..., 1]
-    weight = torch.stack(
-        [(1 - right) * (1 - below), right * (1 - below), (1 - right) * below, right * below], dim=3
-    )
+    weight = torch.stack([(1 - right) * (1 - below), right * (1 - below), (1 - right) * below, right * below], dim=3)
     # (B, K, M, 4) -> (B M, 4 K)
     index = index.permute(0, 2, 1, 3).reshape(b * m, 4 * k)
     weight = weight.permute(0, 2, 1, 3).reshape(b * m, 4 * k).to(planes.dtype)

@@ -9,7 +9,10 @@ from onet_ros.networks.observation import Observation
 
 
 class ResidualBlock(nn.Module):
-    """ReLU, linear, ReLU, linear (zero at the start), plus a bias-free linear shortcut; (..., size_in) -> (..., size_out)."""
+    """ReLU, linear, ReLU, linear (zero at the start), plus a bias-free linear shortcut.
+
+    (..., size_in) -> (..., size_out).
+    """
 
     def __init__(self, size_in: int, size_out: int) -> None:
         super().__init__()

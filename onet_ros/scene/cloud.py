@@ -200,7 +200,7 @@ class RegionOfInterest:
         maximum=MAX_COORDINATE,
     )
     max_range: float = setting(
-        3.0, "Points farther than this from the sensor are ignored", unit="m", minimum=0.05, maximum=MAX_COORDINATE
+        1.5, "Points farther than this from the sensor are ignored", unit="m", minimum=0.05, maximum=MAX_COORDINATE
     )
 
     def __post_init__(self) -> None:

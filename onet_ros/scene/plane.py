@@ -143,16 +143,6 @@ class _Candidate:
         return self.standing >= 5
 
 
-def fit_support_plane(
-    points: ArrayLike,
-    viewpoint: ArrayLike = (0.0, 0.0, 0.0),
-    settings: PlaneSettings | None = None,
-    up: ArrayLike | None = None,
-) -> SupportPlane | None:
-    """The support plane of a cloud, or None where nothing in it can be one. See `find_support_plane`."""
-    return find_support_plane(points, viewpoint, settings, up).plane
-
-
 def find_support_plane(
     points: ArrayLike,
     viewpoint: ArrayLike = (0.0, 0.0, 0.0),

@@ -36,7 +36,11 @@ def gable(draw: Draw) -> Solid:
     ridge = half_x * draw.uniform(-1.0, 1.0) * draw.chance(0.4)
     height = wall + roof
     corners = points_2d(
-        (-half_x, -height / 2), (half_x, -height / 2), (half_x, wall - height / 2), (ridge, height / 2), (-half_x, wall - height / 2)
+        (-half_x, -height / 2),
+        (half_x, -height / 2),
+        (half_x, wall - height / 2),
+        (ridge, height / 2),
+        (-half_x, wall - height / 2),
     )
     reach = torch.sqrt(half_x**2 + half_y**2 + (height / 2) ** 2)
 
@@ -110,7 +114,9 @@ def soap(draw: Draw) -> Solid:
 
 def device(draw: Draw) -> Solid:
     """Computer mice, remotes, phones, boxes with a raised part: flat, rounded, cut off below."""
-    half = torch.stack([draw.log_uniform(0.035, 0.1), draw.log_uniform(0.02, 0.045), draw.log_uniform(0.006, 0.03)], dim=1)
+    half = torch.stack(
+        [draw.log_uniform(0.035, 0.1), draw.log_uniform(0.02, 0.045), draw.log_uniform(0.006, 0.03)], dim=1
+    )
     dome = draw.chance(0.6)
     shift = half[:, 0] * draw.uniform(-0.35, 0.35)
     bump = half * torch.stack([draw.uniform(0.3, 0.7), draw.uniform(0.4, 0.9), draw.uniform(0.2, 0.8)], dim=1)
@@ -131,7 +137,9 @@ def device(draw: Draw) -> Solid:
 
 def crate(draw: Draw) -> Solid:
     """Open boxes: trays, crates, drawers, baskets, soap dishes."""
-    half = torch.stack([draw.log_uniform(0.03, 0.14), draw.log_uniform(0.03, 0.1), draw.log_uniform(0.012, 0.08)], dim=1)
+    half = torch.stack(
+        [draw.log_uniform(0.03, 0.14), draw.log_uniform(0.03, 0.1), draw.log_uniform(0.012, 0.08)], dim=1
+    )
     wall = draw.log_uniform(0.002, 0.007)
     rounding = half.amin(dim=1) * draw.uniform(0.02, 0.5)
     lean = draw.uniform(-0.25, 0.0)  # wider above
@@ -174,4 +182,3 @@ def _fold(x: Tensor, pitch: Tensor, count: Tensor) -> Tensor:
     first = (count - 1.0) / 2.0
     index = torch.minimum((x / column(pitch) + column(first)).round().clamp(min=0.0), column(count - 1.0))
     return x - (index - column(first)) * column(pitch)
-

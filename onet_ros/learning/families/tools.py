@@ -42,7 +42,9 @@ def hammer(draw: Draw) -> Solid:
     """Hammers, mallets, axes and hairbrushes: a handle with a cross-piece at its end."""
     length = draw.log_uniform(0.12, 0.33)
     grip = length * draw.uniform(0.03, 0.065)
-    head = torch.stack([length * draw.uniform(0.12, 0.28), grip * draw.uniform(0.9, 1.8), grip * draw.uniform(0.9, 2.2)], 1)
+    head = torch.stack(
+        [length * draw.uniform(0.12, 0.28), grip * draw.uniform(0.9, 1.8), grip * draw.uniform(0.9, 2.2)], 1
+    )
     round_head = draw.chance(0.5)
     offset = head[:, 0] * draw.uniform(-0.4, 0.4)
     peen = draw.uniform(0.25, 1.0)
@@ -157,7 +159,11 @@ def spoon(draw: Draw) -> Solid:
     hollow = blade[:, 1] * draw.uniform(0.0, 0.8) * draw.chance(0.5)
     centre = length / 2 - blade[:, 0]
     zero = draw.zeros()
-    path = points_3d((-length / 2, zero, length * draw.uniform(0.0, 0.08)), (zero, zero, thick), (centre - blade[:, 0] * 0.8, zero, zero))
+    path = points_3d(
+        (-length / 2, zero, length * draw.uniform(0.0, 0.08)),
+        (zero, zero, thick),
+        (centre - blade[:, 0] * 0.8, zero, zero),
+    )
     radii = torch.stack([thick * draw.uniform(1.0, 2.5), thick * 1.2, thick * 1.2], dim=1)
     exponent = draw.uniform(2.0, 6.0)
 
@@ -183,7 +189,9 @@ def pistol(draw: Draw) -> Solid:
     lean = grip_length * draw.uniform(-0.1, 0.35)
     grip = radius * draw.uniform(0.45, 0.8)
     zero = draw.zeros()
-    foot = torch.stack([radius * draw.uniform(0.8, 1.5), radius * draw.uniform(0.6, 1.0), radius * draw.uniform(0.15, 0.5)], 1)
+    foot = torch.stack(
+        [radius * draw.uniform(0.8, 1.5), radius * draw.uniform(0.6, 1.0), radius * draw.uniform(0.15, 0.5)], 1
+    )
     with_foot = draw.chance(0.6)
     start = barrel * draw.uniform(-0.6, 0.0)
     end = torch.stack([start - lean, zero, -radius - grip_length], dim=1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -295,7 +298,9 @@ def _dish(draw: Draw, rim: Tensor, height: Tensor, foot: Tensor, upright: float)
     return _centred(profile, height, upright=upright)
 
 
-def _side_handle(draw: Draw, outer: list[tuple[Tensor, Tensor]], height: Tensor, wall: Tensor):  # type: ignore[no-untyped-def]
+def _side_handle(
+    draw: Draw, outer: list[tuple[Tensor, Tensor]], height: Tensor, wall: Tensor
+) -> tuple[Callable[[Tensor], Tensor], Tensor]:
     """A grip on the +x side between two heights of a wall; returns its distance function and how far it stands out."""
     low, high = draw.uniform(0.1, 0.35), draw.uniform(0.65, 0.93)
     r_low, r_high = _radius_at(outer, height, low) - wall / 2, _radius_at(outer, height, high) - wall / 2
@@ -322,7 +327,7 @@ def _radius_at(outer: list[tuple[Tensor, Tensor]], height: Tensor, share: Tensor
     """Radius of a wall, given as (radius, z) corners from below, at a share of its height; (n,)."""
     z = share * height
     radius = outer[0][0]
-    for (r_a, z_a), (r_b, z_b) in zip(outer[:-1], outer[1:], strict=True):
+    for (r_a, z_a), (r_b, z_b) in itertools.pairwise(outer):
         t = ((z - z_a) / (z_b - z_a).clamp(min=1e-6)).clamp(0.0, 1.0)
         radius = torch.where(z >= z_a, r_a + (r_b - r_a) * t, radius)
     return radius
