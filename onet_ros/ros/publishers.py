@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -20,11 +21,12 @@ from onet_ros.ros.node_settings import NodeSettings
 from onet_ros.ros.object_ids import ObjectIds
 from onet_ros.ros.serialization import serialize
 
-# Reliable publishers match reliable and best-effort subscribers. The newest objects replace older ones, but a removal
-# that is overtaken must still arrive, and a cloud's collision objects come as one message each.
-OBJECTS_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-MARKERS_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+# Reliable publishers match reliable and best-effort subscribers. Of objects and markers only the newest count; who
+# comes late is told the last objects at once, and sees the next markers. Each collision object is a message of its own.
+OBJECTS_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+MARKERS_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 COLLISION_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+REPEATED_DELETIONS = 10
 ACKNOWLEDGE_TIMEOUT = Duration(seconds=1.0)
 
 
@@ -89,6 +91,8 @@ class MarkerPublisher:
 
     def __init__(self, node: Node) -> None:
         self._publisher = node.create_publisher(MarkerArray, "~/markers", MARKERS_QOS)
+        # A message that deletes may be overtaken by the next one, so deletions are repeated; numbers never come back.
+        self._vanished: deque[list[int]] = deque(maxlen=REPEATED_DELETIONS)
 
     def publish(
         self,
@@ -99,9 +103,10 @@ class MarkerPublisher:
         lifetime: float,
     ) -> None:
         """objects: by number; vanished: numbers to take off the display; latency and lifetime in seconds."""
+        self._vanished.append(vanished)
         if self._publisher.get_subscription_count() == 0:
             return
-        markers = _delete_markers(header, vanished)
+        markers = _delete_markers(header, [number for numbers in self._vanished for number in numbers])
         for number, item in objects.items():
             markers.append(conversions.to_surface_marker(header, number, item, lifetime))
             markers.append(conversions.to_label_marker(header, number, item, latency, lifetime))

@@ -12,11 +12,12 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 pytest.importorskip("onet_ros.msg", reason="the package's messages are not built")
 
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
+from onet_ros.msg import ReconstructedObjects
 from onet_ros.ros import conversions
 from onet_ros.ros.cloud_layouts import LAYOUTS, to_point_cloud2_msg
 from onet_ros.ros.collector import ReceivedObject
@@ -87,6 +88,15 @@ def test_latency_counts_from_the_stamp_of_the_cloud(good_result, good_cloud, cli
     future = client.result_of((good_cloud.header.stamp.sec, good_cloud.header.stamp.nanosec), node).latency
     assert np.isfinite(old)
     assert np.isnan(future)
+
+
+def test_who_comes_late_is_told_the_last_objects(good_result, client, node):
+    late: list[ReconstructedObjects] = []
+    qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    subscription = client.collector.create_subscription(ReconstructedObjects, "onet/objects", late.append, qos)
+    client.wait_until(lambda: bool(late), node)
+    assert late == [good_result]
+    client.collector.destroy_subscription(subscription)
 
 
 def test_markers_show_each_object_and_its_label_and_vanish_with_it(good_cloud, table_points, client, node):
@@ -184,9 +194,10 @@ def ten_million_points(good: PointCloud2) -> PointCloud2:
     return PointCloud2(header=good.header, fields=fields, data=data, **size)
 
 
-def bare_wall(good: PointCloud2) -> PointCloud2:
-    rng = np.random.default_rng(0)
-    return to_point_cloud2_msg(good.header, rng.uniform(0.5, 2.0, (60, 80, 3)).astype(np.float32), LAYOUTS["packed"])
+def no_table(good: PointCloud2) -> PointCloud2:
+    directions = np.random.default_rng(0).normal(size=(60, 80, 3))  # the inside of a ball
+    points = (directions / np.linalg.norm(directions, axis=2, keepdims=True)).astype(np.float32)
+    return to_point_cloud2_msg(good.header, points, LAYOUTS["packed"])
 
 
 BAD_CLOUDS = {
@@ -196,7 +207,7 @@ BAD_CLOUDS = {
     truncated_data: "data holds 768000 bytes, height 240 x row_step 6400 = 1536000 expected",
     only_nan: "none of the 20 points is usable: 20 not finite",
     ten_million_points: "2000 x 5000 = 10000000 points exceeds the limit of 5000000",
-    bare_wall: "no support plane",
+    no_table: "no support plane",
 }
 
 
