@@ -257,4 +257,4 @@ def _list_writer(element: Any, counted: bool) -> Writer:
 def _write_block(buffer: bytearray, numbers: np.ndarray) -> None:
     if numbers.size:  # the first element is what is aligned: an empty list adds no padding
         _align(buffer, numbers.dtype.itemsize)
-        buffer += numbers.tobytes()
+        buffer += np.ascontiguousarray(numbers).data.cast("B")
