@@ -21,6 +21,10 @@ from onet_ros.networks import Observation
 CHUNK_STREAM, BATCH_STREAM, VALIDATION_STREAM = 0, 1, 2
 
 
+# Batches come in a few sizes only, so that memory freed by one serves another.
+SIZE_STEP = 64
+
+
 def stream_generator(seed: int, stream: int, index: int) -> torch.Generator:
     """A CPU generator of its own for each (seed, stream, index)."""
     mixed = (seed * 1_000_003 + stream) * 1_000_000_007 + index
@@ -109,7 +113,9 @@ class SamplePool:
         which = torch.searchsorted(ends, picks, right=True)
         rows = picks - (ends - sizes)[which]
         chosen = gather_rows(list(self._pool), which.tolist(), rows.tolist())
-        count = int(torch.randint(points[0], points[1] + 1, (1,), generator=generator))
+        count = points[0] + SIZE_STEP * int(
+            torch.randint((points[1] - points[0]) // SIZE_STEP + 1, (1,), generator=generator)
+        )
         return draw_batch(chosen, count, queries, generator)
 
 
@@ -142,7 +148,7 @@ def draw_batch(samples: Samples, points: int, queries: int, generator: torch.Gen
 def _some_background(background: Tensor, generator: torch.Generator) -> Tensor:
     """Background points as a robot may have them: for a third of the batches none, else a random number; (N, M, 3)."""
     share = float(torch.rand(1, generator=generator)) * 1.5 - 0.5
-    count = int(max(0.0, share) * background.shape[1])
+    count = int(max(0.0, share) * background.shape[1]) // SIZE_STEP * SIZE_STEP
     picks = torch.randperm(background.shape[1], generator=generator)[:count].to(background.device)
     return background[:, picks]
 

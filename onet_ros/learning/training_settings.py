@@ -23,8 +23,8 @@ class NetworkSettings:
     """
 
     architecture: str = "pointnet_cbn"
-    encoder: dict[str, int] = field(default_factory=lambda: {"hidden_size": 512, "code_size": 512})
-    decoder: dict[str, int] = field(default_factory=lambda: {"code_size": 512, "hidden_size": 256})
+    encoder: dict[str, Any] = field(default_factory=lambda: {"hidden_size": 512, "code_size": 512})
+    decoder: dict[str, Any] = field(default_factory=lambda: {"code_size": 512, "hidden_size": 256})
 
 
 @dataclass(frozen=True)
