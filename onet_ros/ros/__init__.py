@@ -1,0 +1,5 @@
+"""ROS 2: the node, its parameters, messages and frames; a camera and a collector for the other ends of its topics.
+
+The only room that imports ROS. It re-exports nothing, so that what needs no ROS in it (`node_settings`,
+`camera_sources`, `comparison`, `worker`) can be used without.
+"""

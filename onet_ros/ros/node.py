@@ -105,6 +105,8 @@ class OnetNode(Node):
         cloud_frame = f"{settings.frame_prefix}{message.header.frame_id}"
         T_target_cloud = self._target_frame.lookup(cloud_frame, message.header.stamp, settings.transform_timeout)
         header = Header(stamp=message.header.stamp, frame_id=self._target_frame.frame_id or cloud_frame)
+        if not header.frame_id:
+            self.dropped.warn("the clouds have no frame_id: displays and planners cannot place the objects")
         reconstruction = self._reconstruct(cloud, T_target_cloud)
         if reconstruction.plane is None:  # says nothing about the objects: what is published stays
             self.dropped.add("no support plane", "; ".join(reconstruction.failures))

@@ -35,14 +35,18 @@ class NodeSettings:
     max_points: int = setting(
         5_000_000, "Clouds with more points are refused", unit="points", minimum=1, maximum=100_000_000
     )
-    target_frame: str = setting("", "Frame of everything published, found with tf2; empty for the cloud's own frame")
+    target_frame: str = setting("", "Frame of all results, with z up, found with tf2; empty for the cloud's own frame")
     transform_timeout: float = setting(
         0.1, "Longest wait for the transform at the cloud's stamp", unit="s", minimum=0.0, maximum=5.0
     )
     frame_prefix: str = setting("", "Put before the cloud's frame id, as robot_state_publisher does: robot1/")
     publish_markers: bool = setting(True, "Publish ~/markers for RViz")
     marker_lifetime: float = setting(
-        5.0, "RViz drops markers that were not renewed for so long; 0 keeps them", unit="s", minimum=0.0, maximum=3600.0
+        30.0,
+        "RViz drops markers that were not renewed for so long; 0 keeps them",
+        unit="s",
+        minimum=0.0,
+        maximum=3600.0,
     )
     publish_collision_objects: bool = setting(True, "Publish collision_object for planners, where moveit_msgs is there")
     collision_object_prefix: str = setting("onet_", "Put before the number of an object to name its collision object")

@@ -72,6 +72,7 @@ def node(ros_domain, octahedron_checkpoint, client, tmp_path_factory) -> Iterato
         "num_threads": 1,
         "extraction.start_resolution": 16,
         "extraction.doublings": 1,
+        "extraction.max_triangles": 600,
         "segmentation.min_pts": 5,  # no such parameter: the node is to say so
     }
     arguments = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]

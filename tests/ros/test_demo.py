@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ import trimesh
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 pytest.importorskip("onet_ros.msg", reason="the package's messages are not built")
 
-from onet_ros.ros import conversions
+from onet_ros.ros import conversions, demo
 from onet_ros.ros.processes import private_domain
 
 pytestmark = pytest.mark.ros
@@ -41,13 +42,13 @@ def capture(table_scene, tmp_path) -> Path:
     return path
 
 
-def check_demo(demo: subprocess.CompletedProcess[str], out: Path) -> None:
+def check_demo(result: subprocess.CompletedProcess[str], out: Path) -> None:
     """Everything that a demo has to leave behind and say."""
-    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
     report = json.loads((out / "report.json").read_text())
     found = [row for row in report["objects"] if row["number"] is not None]
     assert all(row["watertight"] for row in found)
-    assert all(row["name"] in demo.stdout for row in report["objects"])
+    assert all(row["name"] in result.stdout for row in report["objects"])
     meshes = {path.stem: trimesh.load_mesh(path, process=False) for path in (out / "meshes").glob("*.ply")}
     assert set(meshes) == {row["name"].replace(" ", "_") for row in found}
     assert all(mesh.is_watertight for mesh in meshes.values())
@@ -55,7 +56,7 @@ def check_demo(demo: subprocess.CompletedProcess[str], out: Path) -> None:
     assert 0.0 < report["latency"] < 60.0
     if conversions.CollisionObject is not None:
         assert len(report["planning_scene"]) == len(found)
-    assert "IoU" in demo.stdout
+    assert "IoU" in result.stdout
     assert "Traceback" not in (out / "node.log").read_text() + (out / "camera.log").read_text()
 
 
@@ -63,8 +64,8 @@ def test_demo_on_a_capture_writes_its_results_and_prints_a_table(octahedron_chec
     out = tmp_path / "demo"
     (out / "meshes").mkdir(parents=True)
     (out / "meshes" / "from_before.ply").touch()
-    demo = run_demo("--model", octahedron_checkpoint, "--cloud", capture, "--out", out, "--results", 1)
-    check_demo(demo, out)
+    result = run_demo("--model", octahedron_checkpoint, "--cloud", capture, "--out", out, "--results", 1)
+    check_demo(result, out)
     box, other = json.loads((out / "report.json").read_text())["objects"]
     assert (box["name"], other["scores"]) == ("box", None)
     assert box["scores"]["iou"] > 0.2  # an octahedron in the right place
@@ -76,19 +77,20 @@ def test_demo_on_the_simulated_table(octahedron_checkpoint, tmp_path):
     check_demo(run_demo("--model", octahedron_checkpoint, "--out", tmp_path, "--objects", 3), tmp_path)
 
 
-def test_demo_that_cannot_read_its_capture_says_so(tmp_path):
-    demo = run_demo("--cloud", "/nowhere/capture.npz", "--out", tmp_path)
-    assert demo.returncode == 1
-    assert "demo failed: " in demo.stdout
-    assert "/nowhere/capture.npz" in demo.stdout
-    assert "Traceback" not in demo.stderr
+def test_demo_that_cannot_read_its_capture_says_so(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    demo.add_demo_arguments(parser)
+    assert demo.run_demo(parser.parse_args(["--cloud", "/nowhere/capture.npz", "--out", str(tmp_path)])) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("demo failed: ")
+    assert "/nowhere/capture.npz" in said
 
 
 def test_demo_shows_the_log_of_a_node_that_ended(tmp_path):
-    demo = run_demo("--model", "/nowhere", "--out", tmp_path)
-    assert demo.returncode == 1
-    assert "no checkpoint: cannot read /nowhere/config.json" in demo.stdout
-    assert "Traceback" not in demo.stderr
+    result = run_demo("--model", "/nowhere", "--out", tmp_path)
+    assert result.returncode == 1
+    assert "no checkpoint: cannot read /nowhere/config.json" in result.stdout
+    assert "Traceback" not in result.stderr
 
 
 def test_private_domain_is_another_than_the_robots_and_leaves_no_trace(monkeypatch):

@@ -52,7 +52,6 @@ pathlib.Path("{folder}", pathlib.Path(sys.argv[0]).name + ".json").write_text(js
 @pytest.fixture
 def launch(tmp_path):
     """Function that launches a file with arguments and returns, by executable, with what each was started."""
-    pytest.importorskip("launch", reason="launch is not installed")
     pytest.importorskip("launch_ros", reason="launch_ros is not installed")
     prefix, records = tmp_path / "prefix", tmp_path / "records"
     index = prefix / "share" / "ament_index" / "resource_index" / "packages"
@@ -81,7 +80,7 @@ def launch(tmp_path):
 
 def declared_arguments(name: str) -> dict[str, str]:
     """Descriptions of the arguments of a launch file, those of included files too."""
-    pytest.importorskip("launch", reason="launch is not installed")
+    pytest.importorskip("launch_ros", reason="launch_ros is not installed")
     from launch.launch_description_sources import get_launch_description_from_python_launch_file
 
     description = get_launch_description_from_python_launch_file(str(data_folder("launch") / name))

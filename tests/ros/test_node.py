@@ -21,6 +21,7 @@ from onet_ros.msg import ReconstructedObjects
 from onet_ros.ros import conversions
 from onet_ros.ros.cloud_layouts import LAYOUTS, to_point_cloud2_msg
 from onet_ros.ros.collector import ReceivedObject
+from onet_ros.ros.node_settings import NodeSettings
 from onet_ros.ros.serialization import take_array
 
 pytestmark = pytest.mark.ros
@@ -114,7 +115,7 @@ def test_markers_show_each_object_and_its_label_and_vanish_with_it(good_cloud, t
         point = surface.points[0]
         np.testing.assert_allclose([point.x, point.y, point.z], first, atol=1e-6)
         assert surface.pose == item.pose
-        assert surface.lifetime.sec == 5
+        assert surface.lifetime.sec == NodeSettings().marker_lifetime
         millimetres = [round(1000 * length) for length in (item.size.x, item.size.y, item.size.z)]
         assert label.text.startswith(f"{item.id}: {millimetres[0]} x {millimetres[1]} x {millimetres[2]} mm, ")
     # Without its right half the cloud shows one object; the other's markers go, the first one keeps its number.
