@@ -88,7 +88,7 @@ def reconstruction_picture(
     panel_size: tuple[int, int] = (640, 440),
     columns: int = 2,
 ) -> Image:
-    """[picture |] cloud | reconstruction | the same from behind [| truth], side by side -> (H, W, 3) uint8.
+    """[picture |] cloud | reconstruction, from behind [| truth, from behind], side by side -> (H, W, 3) uint8.
 
     Args:
         points: (..., 3) metres, NaN where missing; one frame with the meshes.
@@ -113,6 +113,7 @@ def reconstruction_picture(
     panels.append(("Reconstruction, from behind", _mesh_panel(meshes, colours, stage, behind)))
     if truth is not None:
         panels.append(("Truth", _mesh_panel(truth, TRUTH, stage, front)))
+        panels.append(("Truth, from behind", _mesh_panel(truth, TRUTH, stage, behind)))
     text_size = max(12, panel_size[0] // 30)
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
     return contact_sheet(
