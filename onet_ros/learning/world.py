@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -79,15 +80,39 @@ class Samples:
     families: list[str]
 
 
-@dataclass(frozen=True)
-class PlacedObjects:
-    """N objects at rest in their worlds; world frame, metres.
+class ObjectsAtRest(Protocol):
+    """N objects at rest in their worlds, wherever they come from; world frame (table z = 0), metres.
 
     Attributes:
-        parts: (first row, end row, distance) of rows that share a family; distance takes (rows, m, 3) world points.
         surface: (N, P, 3) points on the surface.
         low, high: (N, 3) bounding box.
         families: (N,) names.
+    """
+
+    @property
+    def surface(self) -> Tensor: ...
+    @property
+    def low(self) -> Tensor: ...
+    @property
+    def high(self) -> Tensor: ...
+    @property
+    def families(self) -> list[str]: ...
+
+    def trace(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Tensor:
+        """As `sphere_trace`."""
+        ...
+
+    def contains(self, p: Tensor) -> Tensor:
+        """(N, m, 3) world -> (N, m) bool, which points are inside."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlacedObjects:
+    """N procedural objects, `ObjectsAtRest`.
+
+    Attributes:
+        parts: (first row, end row, distance) of rows that share a family; distance takes (rows, m, 3) world points.
     """
 
     parts: list[tuple[int, int, DistanceField]]
@@ -99,6 +124,10 @@ class PlacedObjects:
     def distance(self, p: Tensor) -> Tensor:
         """(N, m, 3) world -> (N, m) signed distance."""
         return torch.cat([distance(p[start:end]) for start, end, distance in self.parts])
+
+    def contains(self, p: Tensor) -> Tensor:
+        """(N, m, 3) world -> (N, m) bool."""
+        return self.distance(p) < 0.0
 
     def trace(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Tensor:
         """As `sphere_trace`; family by family, so that the slow ones do not keep the others waiting."""
@@ -145,7 +174,12 @@ def make_samples(
 ) -> Samples:
     """About n training samples (a few fewer: views in which the object can hardly be seen are dropped)."""
     settings = settings or WorldSettings()
-    objects = place_objects(n, generator, device, settings.families)
+    return observe(place_objects(n, generator, device, settings.families), generator, settings)
+
+
+def observe(objects: ObjectsAtRest, generator: torch.Generator, settings: WorldSettings) -> Samples:
+    """Look at each object once, as a robot would; views in which it can hardly be seen are dropped."""
+    n, device = len(objects.surface), objects.surface.device
     cameras = look_at_objects(objects.surface, settings.grid, generator)
     view = _render(objects, cameras, settings, generator)
     faults = draw_faults(n, generator, device, settings.sensor)
@@ -167,7 +201,7 @@ class View:
     visible: Tensor
 
 
-def _render(objects: PlacedObjects, cameras: Cameras, settings: WorldSettings, generator: torch.Generator) -> View:
+def _render(objects: ObjectsAtRest, cameras: Cameras, settings: WorldSettings, generator: torch.Generator) -> View:
     grid, rays = cameras.grid, cameras.directions
     origins = cameras.position.unsqueeze(1).expand_as(rays)
     neighbours = draw_neighbours(objects.surface, settings.neighbours, generator)
@@ -244,7 +278,7 @@ def _dilate(mask: Tensor, cells: int) -> Tensor:
 
 
 def _to_unit_frames(
-    objects: PlacedObjects,
+    objects: ObjectsAtRest,
     cameras: Cameras,
     seen: Tensor,
     mask: Tensor,
@@ -274,7 +308,7 @@ def _to_unit_frames(
 
     queries = _query_points(to_unit(objects.surface), settings.queries, generator)
     world = queries * scale[:, None, None] @ rotation + origin.unsqueeze(1)
-    inside = objects.distance(world) < 0.0
+    inside = objects.contains(world)
     keep = torch.tensor(rows, dtype=torch.long, device=device)
     return Samples(
         points=to_unit(points)[keep],
