@@ -31,6 +31,7 @@ from onet_ros.scene import (
     SegmentationSettings,
     SupportPlane,
     UnitFrame,
+    background_points,
     find_support_plane,
     object_unit_frame,
     segment_objects,
@@ -40,6 +41,8 @@ from onet_ros.surface import ExtractionSettings, SurfaceError, collision_mesh, e
 
 # Up in a camera's optical frame (x right, y down, z forward): what an upright camera without a table goes by.
 OPTICAL_UP = (0.0, -1.0, 0.0)
+
+BACKGROUND_POINTS = 1024  # as many as the networks were trained with
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,11 @@ class Reconstructor:
         return cls(load_checkpoint(checkpoint, device), settings)
 
     def complete(
-        self, points: ArrayLike, plane: SupportPlane | None = None, viewpoint: ArrayLike = (0.0, 0.0, 0.0)
+        self,
+        points: ArrayLike,
+        plane: SupportPlane | None = None,
+        viewpoint: ArrayLike = (0.0, 0.0, 0.0),
+        background: ArrayLike = (),
     ) -> ReconstructedObject:
         """Complete one object from the points seen of it.
 
@@ -189,12 +196,14 @@ class Reconstructor:
             plane: what the object stands on, same frame. None: a plane under the lowest point, with the frame taken
                 for an upright camera's optical frame (y down).
             viewpoint: (3,) metres, same frame: where the camera stood.
+            background: (M, 3) metres, same frame: what was seen around the object, if known (see
+                `onet_ros.scene.background_points`); it tells where the object is not.
 
         Raises:
             ValueError: wrong shape, too few points, or points that are not finite.
             SurfaceError: the network sees no object in these points.
         """
-        return self._complete(points, plane, viewpoint, {})
+        return self._complete(points, background, plane, viewpoint, {})
 
     def reconstruct(
         self,
@@ -218,17 +227,20 @@ class Reconstructor:
         scene = find_objects(cloud, self.settings, viewpoint, plane, up, timings)
         if scene.plane is None:
             return Reconstruction(None, [], [scene.reason], timings)
-        objects, failures = self._complete_clusters(scene.clusters, scene.plane, viewpoint, timings)
+        objects, failures = self._complete_clusters(scene, scene.plane, viewpoint, timings)
         return Reconstruction(scene.plane, objects, failures, timings)
 
     def _complete_clusters(
-        self, clusters: list[ObjectCluster], plane: SupportPlane, viewpoint: ArrayLike, timings: dict[str, float]
+        self, scene: Scene, plane: SupportPlane, viewpoint: ArrayLike, timings: dict[str, float]
     ) -> tuple[list[ReconstructedObject], list[str]]:
         objects: list[ReconstructedObject] = []
         failures: list[str] = []
-        for cluster in clusters:
+        for cluster in scene.clusters:
+            around = background_points(
+                scene.cloud, cluster.indices, viewpoint, BACKGROUND_POINTS, self.settings.completion.seed
+            )
             try:
-                objects.append(self._complete(cluster.points, plane, viewpoint, timings, cluster.indices))
+                objects.append(self._complete(cluster.points, around, plane, viewpoint, timings, cluster.indices))
             except ValueError as error:
                 where = np.round(cluster.points.mean(axis=0), 3).tolist()
                 failures.append(f"object of {len(cluster.points)} points at {where} m: {error}")
@@ -237,6 +249,7 @@ class Reconstructor:
     def _complete(
         self,
         points: ArrayLike,
+        background: ArrayLike,
         plane: SupportPlane | None,
         viewpoint: ArrayLike,
         timings: dict[str, float],
@@ -255,7 +268,7 @@ class Reconstructor:
             plane = _plane_under(seen, np.asarray(OPTICAL_UP))
         frame = object_unit_frame(seen, plane, viewpoint)
         with _timed(timings, "encode"):
-            code = self._encode(seen, frame, viewpoint)
+            code = self._encode(seen, np.asarray(background, dtype=np.float64).reshape(-1, 3), frame, viewpoint)
         with _timed(timings, "extract"):
             mesh = self._extract(code, frame, seen)
         with _timed(timings, "collision"):
@@ -264,7 +277,9 @@ class Reconstructor:
         return self._described(mesh, simple, frame, seen, indices)
 
     @torch.no_grad()
-    def _encode(self, seen: NDArray[np.float64], frame: UnitFrame, viewpoint: ArrayLike) -> object:
+    def _encode(
+        self, seen: NDArray[np.float64], background: NDArray[np.float64], frame: UnitFrame, viewpoint: ArrayLike
+    ) -> object:
         """What the network makes of `observation_points` seen points, drawn without repetition if they suffice."""
         count = self.checkpoint.observation_points
         rng = np.random.default_rng(self.settings.completion.seed)
@@ -276,7 +291,7 @@ class Reconstructor:
 
         observation = Observation(
             points=tensor(frame.to_unit(seen[picks])),
-            background=tensor(np.zeros((0, 3))),
+            background=tensor(frame.to_unit(background)),
             viewpoint=tensor(frame.to_unit(np.asarray(viewpoint))),
             scale=tensor(frame.scale),
         )

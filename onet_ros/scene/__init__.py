@@ -7,6 +7,7 @@ from onet_ros.scene.captures import Capture, CaptureError, depth_to_points, load
 from onet_ros.scene.cloud import CloudError, PointCloud, RegionOfInterest, decode_point_cloud2, depth_noise
 from onet_ros.scene.plane import PlaneFit, PlaneSettings, SupportPlane, find_support_plane
 from onet_ros.scene.segmentation import ObjectCluster, SegmentationSettings, clusters_from_labels, segment_objects
+from onet_ros.scene.surroundings import background_points
 from onet_ros.scene.unit_frame import UNIT_BOX, UnitFrame, object_unit_frame
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SegmentationSettings",
     "SupportPlane",
     "UnitFrame",
+    "background_points",
     "clusters_from_labels",
     "decode_point_cloud2",
     "depth_noise",
