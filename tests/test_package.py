@@ -108,6 +108,16 @@ def test_package_xml_names_every_ros_package_in_use():
     assert used <= declared, f"not in package.xml: {sorted(used - declared)}"
 
 
+def test_requirements_name_every_package_in_use():
+    module_names = {"opencv-python-headless": "cv2", "pillow": "PIL", "pymcubes": "mcubes", "pyyaml": "yaml"}
+    names = re.findall(r"^[\w-]+", (REPOSITORY / "requirements.txt").read_text(), re.MULTILINE)
+    declared = {module_names.get(name.lower(), name.lower().replace("-", "_")) for name in names}
+    imported = {name.partition(".")[0] for path in core_modules() for name in imported_modules(path)}
+    unknown = imported - declared - sys.stdlib_module_names - {"onet_ros"}
+    assert unknown == set()
+    assert declared <= imported, f"not needed: {declared - imported}"
+
+
 def test_cmake_generates_every_message():
     listed = set(re.findall(r"msg/\w+\.msg", (REPOSITORY / "CMakeLists.txt").read_text()))
     assert listed == {f"msg/{path.name}" for path in (REPOSITORY / "msg").iterdir()}
