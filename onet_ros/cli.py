@@ -13,6 +13,7 @@ import yaml
 
 from onet_ros import __version__
 from onet_ros.resources import default_model_path
+from onet_ros.ros.demo_arguments import add_demo_arguments
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,22 +49,17 @@ Commands = argparse._SubParsersAction  # the type that add_subparsers returns; a
 def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
     about = "run the real node on a simulated depth camera (or a capture) and show what it completes; needs ROS 2"
     parser = commands.add_parser("demo", help=about, description=about)
-    try:
-        from onet_ros.ros.demo import add_demo_arguments, run_demo
-    except ImportError as error:
-        reason = str(error)
-
-        def without_ros(_: argparse.Namespace) -> int:
-            print(
-                f"onet demo needs ROS 2 and the package's messages ({reason}); `make demo` sets both up",
-                file=sys.stderr,
-            )
-            return 1
-
-        parser.set_defaults(run=without_ros)
-        return
     add_demo_arguments(parser)
-    parser.set_defaults(run=run_demo)
+    parser.set_defaults(run=_run_demo)
+
+
+def _run_demo(arguments: argparse.Namespace) -> int:
+    try:
+        from onet_ros.ros.demo import run_demo
+    except ImportError as error:
+        print(f"onet demo needs ROS 2 and the package's messages ({error}); `make demo` sets both up", file=sys.stderr)
+        return 1
+    return run_demo(arguments)
 
 
 def _add_reconstruct(commands: Commands[argparse.ArgumentParser]) -> None:
