@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_reconstruct(commands)
+    _add_data(commands)
     _add_train(commands)
     _add_eval(commands)
     return parser
@@ -96,6 +97,66 @@ def _run_reconstruct(arguments: argparse.Namespace) -> int:
     timings = {stage: round(seconds, 4) for stage, seconds in result.timings.items()}
     (arguments.out / "report.json").write_text(json.dumps({"objects": report, "seconds": timings}, indent=1) + "\n")
     return 0 if result.objects else 1
+
+
+def _add_data(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "prepare your own objects for training"
+    actions = commands.add_parser("data", help=about, description=about).add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    about = "check, repair and look at mesh files (.stl, .obj, .ply, .glb), so that `onet train` can mix them in"
+    parser = actions.add_parser(
+        "add",
+        help=about,
+        description=about,
+        epilog="then: onet train --set own_objects=FOLDER --set own_share=0.25 ...; FOLDER/manifest.json says what was done "
+        "to each file",
+    )
+    parser.add_argument("meshes", type=Path, metavar="DIR", help="folder of mesh files, searched with its subfolders")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/own_objects"),
+        help="prepared objects are added here (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--unit",
+        choices=("auto", "mm", "cm", "m"),
+        default="auto",
+        help="unit of the files; auto takes metres or millimetres where only one of them makes sense (default)",
+    )
+    parser.add_argument("--views", type=int, default=32, help="simulated views of each object (default: %(default)s)")
+    parser.add_argument(
+        "--largest-hole",
+        type=float,
+        default=0.15,
+        metavar="SHARE",
+        help="close holes up to this share of the longest edge; wider ones are refused (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-triangles", type=int, default=20_000, help="simplify larger meshes to this (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the views (default: %(default)s)")
+    parser.add_argument("--licence", default="", metavar="TEXT", help="recorded with the objects; yours to know")
+    parser.set_defaults(run=_run_data_add)
+
+
+def _run_data_add(arguments: argparse.Namespace) -> int:
+    from onet_ros.learning.mesh_repair import RepairSettings
+    from onet_ros.learning.object_intake import IntakeSettings, add_objects
+
+    repair = RepairSettings(largest_hole=arguments.largest_hole, max_triangles=arguments.max_triangles)
+    settings = IntakeSettings(
+        unit=arguments.unit, views=arguments.views, seed=arguments.seed, licence=arguments.licence, repair=repair
+    )
+    report = add_objects(arguments.meshes, arguments.out, settings)
+    print(
+        f"{len(report.added)} added, {len(report.already_there)} already there, {len(report.refused)} refused; "
+        f"{report.total} objects in {arguments.out}"
+    )
+    for name, reason in report.refused.items():
+        print(f"refused: {name}: {reason}", file=sys.stderr)
+    return 0 if report.total else 1
 
 
 def _add_train(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -27,12 +27,7 @@ class RayScene:
     """Meshes that rays can meet."""
 
     def __init__(self, meshes: Iterable[trimesh.Trimesh]) -> None:
-        self._scene = o3d.t.geometry.RaycastingScene()
-        for mesh in meshes:
-            self._scene.add_triangles(
-                o3d.core.Tensor.from_numpy(np.ascontiguousarray(mesh.vertices, dtype=np.float32)),
-                o3d.core.Tensor.from_numpy(np.ascontiguousarray(mesh.faces, dtype=np.uint32)),
-            )
+        self._scene = ray_scene(meshes)
 
     def cast(self, rays: NDArray[np.float32]) -> RayHits:
         """rays: (..., 6) float32, origin and direction (of any length)."""
@@ -50,6 +45,17 @@ class RayScene:
     def occluded(self, rays: NDArray[np.float32], far: float = np.inf) -> NDArray[np.bool_]:
         """(...) true where something lies on the ray before `far` lengths of its direction."""
         return np.asarray(self._scene.test_occlusions(_tensor(rays), tfar=far).numpy(), dtype=bool)
+
+
+def ray_scene(meshes: Iterable[trimesh.Trimesh]) -> o3d.t.geometry.RaycastingScene:
+    """Open3D's own scene of some meshes, for what `RayScene` does not offer (distances, occupancy)."""
+    scene = o3d.t.geometry.RaycastingScene()
+    for mesh in meshes:
+        scene.add_triangles(
+            o3d.core.Tensor.from_numpy(np.ascontiguousarray(mesh.vertices, dtype=np.float32)),
+            o3d.core.Tensor.from_numpy(np.ascontiguousarray(mesh.faces, dtype=np.uint32)),
+        )
+    return scene
 
 
 def pixel_rays(intrinsics: ArrayLike, width: int, height: int) -> NDArray[np.float64]:

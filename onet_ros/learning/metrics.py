@@ -14,6 +14,8 @@ import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from onet_ros.ray_casting import ray_scene
+
 SAMPLES = 100_000
 BOX_MARGIN = 1.1  # the box for volumetric IoU, over the longest edge of the true mesh's bounding box
 F_SCORE_DISTANCE = 0.005  # metres
@@ -97,18 +99,9 @@ def volume_iou(predicted: trimesh.Trimesh, truth: trimesh.Trimesh, samples: int 
 def points_inside(mesh: trimesh.Trimesh, points: NDArray[np.floating]) -> NDArray[np.bool_]:
     """(N, 3) metres -> (N,) whether each point lies in a watertight mesh (majority of three rays)."""
     query = o3d.core.Tensor(np.ascontiguousarray(points, dtype=np.float32))
-    occupancy = ray_scene(mesh).compute_occupancy(query, nsamples=3)
+    occupancy = ray_scene([mesh]).compute_occupancy(query, nsamples=3)
     inside: NDArray[np.bool_] = occupancy.numpy() > 0.5
     return inside
-
-
-def ray_scene(mesh: trimesh.Trimesh) -> o3d.t.geometry.RaycastingScene:
-    """Open3D's ray casting scene of one mesh."""
-    scene = o3d.t.geometry.RaycastingScene()
-    vertices = o3d.core.Tensor(np.ascontiguousarray(mesh.vertices, dtype=np.float32))
-    triangles = o3d.core.Tensor(np.ascontiguousarray(mesh.faces, dtype=np.uint32))
-    scene.add_triangles(vertices, triangles)
-    return scene
 
 
 def _nearest_distances(

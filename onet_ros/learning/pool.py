@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from onet_ros.learning.own_objects import TENSORS, OwnObjects
 from onet_ros.learning.world import Samples, WorldSettings, make_samples
 from onet_ros.networks import Observation
 
-# Seeds of chunks, of batches and of validation must never meet.
-CHUNK_STREAM, BATCH_STREAM, VALIDATION_STREAM = 0, 1, 2
-
+# Seeds of chunks, of batches, of validation and of the user's own objects must never meet.
+CHUNK_STREAM, BATCH_STREAM, VALIDATION_STREAM, OWN_STREAM = 0, 1, 2, 3
 
 # Batches come in a few sizes only, so that memory freed by one serves another.
 SIZE_STEP = 64
@@ -62,6 +62,7 @@ class SamplePool:
     Args:
         first_step: the step to go on from; the chunks that were in the pool then are made again.
         workers: processes that make chunks ahead; 0 makes them in this process (on a GPU, on that device).
+        own, own_share: the user's prepared objects, and how likely a sample of a batch is one of theirs.
     """
 
     def __init__(
@@ -75,8 +76,11 @@ class SamplePool:
         last_step: int = 2**31,
         workers: int = 0,
         device: str = "cpu",
+        own: OwnObjects | None = None,
+        own_share: float = 0.0,
     ) -> None:
         self.seed, self.steps_per_chunk = seed, steps_per_chunk
+        self._world, self._own, self._own_share = world, own, own_share
         newest = first_step // steps_per_chunk
         oldest = max(0, newest - chunks_kept + 1)
         count = last_step // steps_per_chunk + 1 - oldest
@@ -113,18 +117,36 @@ class SamplePool:
         which = torch.searchsorted(ends, picks, right=True)
         rows = picks - (ends - sizes)[which]
         chosen = gather_rows(list(self._pool), which.tolist(), rows.tolist())
+        chosen = self._with_own_objects(chosen, step)
         count = points[0] + SIZE_STEP * int(
             torch.randint((points[1] - points[0]) // SIZE_STEP + 1, (1,), generator=generator)
         )
         return draw_batch(chosen, count, queries, generator)
 
+    def _with_own_objects(self, samples: Samples, step: int) -> Samples:
+        """Some of the samples replaced by views of own objects; by draws of their own, so that the others stay."""
+        if self._own is None:
+            return samples
+        generator = stream_generator(self.seed, OWN_STREAM, step)
+        rows = torch.nonzero(torch.rand(len(samples.points), generator=generator) < self._own_share).flatten()
+        if not len(rows):
+            return samples
+        own = self._own.draw(len(rows), generator, self._world)
+        device = samples.points.device
+        columns = {
+            name: getattr(samples, name).index_copy(0, rows.to(device), getattr(own, name).to(device))
+            for name in TENSORS
+        }
+        families = list(samples.families)
+        for row, family in zip(rows.tolist(), own.families, strict=True):
+            families[row] = family
+        return Samples(families=families, **columns)
+
 
 def gather_rows(chunks: list[Samples], which: list[int], rows: list[int]) -> Samples:
     """Row rows[i] of chunks[which[i]], for each i, as one Samples."""
     columns = {
-        field.name: torch.stack([getattr(chunks[c], field.name)[r] for c, r in zip(which, rows, strict=True)])
-        for field in fields(Samples)
-        if field.name != "families"
+        name: torch.stack([getattr(chunks[c], name)[r] for c, r in zip(which, rows, strict=True)]) for name in TENSORS
     }
     return Samples(families=[chunks[c].families[r] for c, r in zip(which, rows, strict=True)], **columns)
 

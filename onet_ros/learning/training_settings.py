@@ -43,6 +43,8 @@ class TrainingSettings:
         chunk_size, chunks_kept, steps_per_chunk: the sample pool, see `SamplePool`.
         workers: processes that make samples; 0 makes them on the training device.
         validate_every, checkpoint_every: steps.
+        own_objects: folder of prepared objects (`onet data add`), empty for none.
+        own_share: share of the samples that are views of them.
         validation_samples: procedural samples, from seeds that training never uses.
         seed: the same seed gives the same run on one device.
         threads: CPU threads of the training process, 0 for torch's choice.
@@ -65,6 +67,8 @@ class TrainingSettings:
     workers: int = 1
     validate_every: int = 500
     checkpoint_every: int = 500
+    own_objects: str = ""
+    own_share: float = 0.25
     validation_samples: int = 256
     seed: int = 0
     device: str = "cpu"
@@ -78,6 +82,8 @@ class TrainingSettings:
         for name in ("steps", "batch_size", "queries", "chunk_size", "chunks_kept", "steps_per_chunk"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0.0 <= self.own_share <= 1.0:
+            raise ValueError(f"own_share must be in [0, 1], got {self.own_share}")
         if not 1 <= self.points[0] <= self.points[1]:
             raise ValueError(f"points must be (fewest, most) with 1 <= fewest <= most, got {self.points}")
 
