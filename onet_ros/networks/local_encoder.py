@@ -6,8 +6,9 @@ is the camera's own image, and it also carries what was seen around the object, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,14 @@ class PlaneCode:
     planes: Tensor
     kinds: tuple[str, ...]
     view: CameraView
+
+
+class CompletesPlane(Protocol):
+    """What `LocalEncoder` asks of a net; `PlaneUNet` explains."""
+
+    def down(self, plane: Tensor) -> list[Tensor]: ...
+
+    def up(self, levels: list[Tensor], context: Tensor) -> Tensor: ...
 
 
 class PlaneUNet(nn.Module):
@@ -100,12 +109,15 @@ class LocalEncoder(nn.Module):
         self.nets = nn.ModuleList(PlaneUNet(channels, 4 * channels * k + 4) for _ in self.kinds)
 
     def forward(self, observation: Observation) -> PlaneCode:
+        return self.encode_with([cast(PlaneUNet, net) for net in self.nets], observation)
+
+    def encode_with(self, nets: Sequence[CompletesPlane], observation: Observation) -> PlaneCode:
+        """The planes, completed by other nets than the encoder's own: by theirs, folded."""
         view = CameraView.looking_at_box(observation.viewpoint)
         points, own = _with_background(observation)
         places = [place_on_plane(kind, points, view) for kind in self.kinds]
         indices = [cell_index(place, self.resolution) for place in places]
         features = self._point_features(points, own, places, indices, view)
-        nets = [cast(PlaneUNet, net) for net in self.nets]
         levels = [
             net.down(self._plane(layer, features, own, index))
             for net, layer, index in zip(nets, self.to_plane, indices, strict=True)

@@ -6,6 +6,7 @@ image from the viewpoint, so that what one pixel saw, and all that hides behind 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ _LOW = torch.tensor([-0.64, -0.56, -0.06])
 _HIGH = torch.tensor([0.48, 0.56, 1.06])
 _CENTRE = torch.tensor([-0.08, 0.0, 0.45])
 _REACH = 0.8  # half width of the camera plane at the centre's distance, units
+_NEAREST = 0.05  # depth in the camera below which nothing is projected any larger, units
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class CameraView:
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M, 3) unit frame -> (B, M, 2) in [-1, 1] over the plane, and (B, M) depth beyond the middle, units."""
         in_camera = (points - self.viewpoint.unsqueeze(1)) @ self.axes.transpose(1, 2)
-        depth = in_camera[..., 2].clamp(min=0.05)
+        depth = in_camera[..., 2].clamp(min=_NEAREST)
         flat = in_camera[..., :2] / depth.unsqueeze(2) * (self.distance / _REACH).unsqueeze(2)
         return flat, depth - self.distance
 
@@ -66,6 +68,47 @@ def place_on_plane(kind: str, points: Tensor, view: CameraView) -> Tensor:
         low, high = _LOW.to(points)[axes], _HIGH.to(points)[axes]
         flat = (points[..., axes] - low) / (high - low) * 2.0 - 1.0
     return flat.clamp(-1.0, 1.0)
+
+
+class PixelProjection:
+    """`place_on_plane` and `CameraView.project` for given views, as one matrix product a point.
+
+    Args:
+        kinds: of the K planes.
+        view: of B objects.
+        resolution: R, cells along an edge of a plane.
+    """
+
+    def __init__(self, kinds: Sequence[str], view: CameraView, resolution: int) -> None:
+        self._resolution = resolution
+        self._cameras = [2 * number for number, kind in enumerate(kinds) if kind == "camera"]
+        self.distance = view.distance
+        in_camera = torch.cat([view.axes, -view.axes @ view.viewpoint.unsqueeze(2)], dim=2)  # (B, 3, 4)
+        in_camera[:, :2] *= (view.distance / _REACH * (0.5 * resolution)).unsqueeze(2)
+        self.matrix = view.axes.new_zeros(len(view.axes), 2 * len(kinds) + 1, 4)
+        for number, kind in enumerate(kinds):
+            rows = self.matrix[:, 2 * number : 2 * number + 2]
+            if kind == "camera":
+                rows.copy_(in_camera[:, :2])
+                continue
+            for row, axis in enumerate(_AXES[kind]):
+                per_unit = resolution / float(_HIGH[axis] - _LOW[axis])
+                rows[:, row, axis] = per_unit
+                rows[:, row, 3] = -0.5 - per_unit * float(_LOW[axis])
+        self.matrix[:, -1] = in_camera[:, 2]
+        self.matrix = self.matrix.transpose(1, 2).contiguous()
+
+    def project(self, number: int, points: Tensor, out: Tensor) -> None:
+        """Write what `finish` goes on from: points (M, 3) of object `number` -> out (M, 2 K + 1)."""
+        torch.addmm(self.matrix[number, 3], points, self.matrix[number, :3], out=out)
+
+    def finish(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        """(M, 2 K + 1), changed in place -> (M, 2 K) columns and rows, cell centres at whole numbers, and (M, 1) depth
+        in the camera, from the viewpoint."""
+        depth = projected[:, -1:].clamp_(min=_NEAREST)
+        for column in self._cameras:
+            projected[:, column : column + 2].div_(depth).add_(0.5 * self._resolution - 0.5)
+        return projected[:, :-1].clamp(0.0, self._resolution - 1.0), depth
 
 
 def cell_index(place: Tensor, resolution: int) -> Tensor:

@@ -1,0 +1,105 @@
+"""LocalEncoder in evaluation mode: batch norms within the convolutions, channels last, no plane enlarged in memory."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from onet_ros.networks.local_encoder import LocalEncoder, PlaneCode, PlaneUNet
+from onet_ros.networks.observation import Observation
+
+
+class FoldedLocalEncoder:
+    """The function of a LocalEncoder in evaluation mode.
+
+    Args:
+        encoder: its sizes and weights.
+        dtype: of the convolutions; features of points stay in float32.
+    """
+
+    def __init__(self, encoder: LocalEncoder, dtype: torch.dtype = torch.float32) -> None:
+        self._encoder = encoder
+        self._nets = [FoldedPlaneUNet(cast(PlaneUNet, net), dtype) for net in encoder.nets]
+
+    def __call__(self, observation: Observation) -> PlaneCode:
+        """Observation of B objects -> their planes, float32."""
+        return self._encoder.encode_with(self._nets, observation)
+
+
+class FoldedPlaneUNet:
+    """The function of a PlaneUNet in evaluation mode."""
+
+    def __init__(self, net: PlaneUNet, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._enter, self._down_1, self._down_2, self._down_3, self._bottom = (
+            _convolutions(steps, dtype) for steps in (net.enter, net.down_1, net.down_2, net.down_3, net.bottom)
+        )
+        self._from_context = net.from_context
+        self._up_3, self._up_2, self._up_1 = (_Up(steps, dtype) for steps in (net.up_3, net.up_2, net.up_1))
+        self._leave = _Convolution(net.leave, dtype)
+
+    def down(self, plane: Tensor) -> list[Tensor]:
+        """(B, C, R, R) -> features at R, R/2, R/4, R/8."""
+        levels = []
+        x = plane.to(self._dtype, memory_format=torch.channels_last)
+        for steps in (self._enter, self._down_1, self._down_2, self._down_3):
+            for convolution in steps:
+                x = convolution(x).relu_()
+            levels.append(x)
+        return levels
+
+    def up(self, levels: list[Tensor], context: Tensor) -> Tensor:
+        """Levels and the (B, context) vector -> (B, C, R, R) float32."""
+        context = self._from_context(context.float()).to(self._dtype)
+        x = self._bottom[0](levels[3] + context[:, :, None, None]).relu_()
+        for step, skip in ((self._up_3, levels[2]), (self._up_2, levels[1]), (self._up_1, levels[0])):
+            x = step(x, skip)
+        return self._leave(x).float()
+
+
+class _Convolution:
+    """A 3 x 3 convolution with what follows it folded in."""
+
+    def __init__(self, convolution: nn.Conv2d, dtype: torch.dtype) -> None:
+        self.weight = convolution.weight.to(dtype, memory_format=torch.channels_last)
+        self.bias = cast(Tensor, convolution.bias).to(dtype)
+        self.stride = convolution.stride
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding=1)
+
+
+def _convolutions(steps: nn.Sequential, dtype: torch.dtype) -> list[_Convolution]:
+    """Of (convolution, batch norm, ReLU), once or several times over."""
+    return [_Convolution(_fused(steps[i : i + 2]), dtype) for i in range(0, len(steps), 3)]
+
+
+def _fused(pair: nn.Sequential) -> nn.Conv2d:
+    return fuse_conv_bn_eval(cast(nn.Conv2d, pair[0]), cast(nn.BatchNorm2d, pair[1]))
+
+
+class _Up:
+    """Enlarge by two (nearest), join with a skip, convolve, norm, ReLU; without enlarging anything.
+
+    A 3 x 3 convolution of an enlarged image meets each pixel of the small one several times. With the weights that meet
+    the same pixel added up it is a transposed convolution of the small image, 4 x 4 with stride 2, for four ninths of
+    the multiplications; the skip, which has as many channels as come out, gets a convolution of its own.
+    """
+
+    def __init__(self, steps: nn.Sequential, dtype: torch.dtype) -> None:
+        fused = _fused(steps)
+        small = fused.in_channels - fused.out_channels
+        meets = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]]).to(fused.weight)
+        enlarging = torch.einsum("pk,ql,oikl->iopq", meets, meets, fused.weight[:, :small])
+        self.enlarging = enlarging.to(dtype, memory_format=torch.channels_last)
+        self.joining = fused.weight[:, small:].to(dtype, memory_format=torch.channels_last)
+        self.bias = cast(Tensor, fused.bias).to(dtype)
+
+    def __call__(self, x: Tensor, skip: Tensor) -> Tensor:
+        """x: (B, small, R, R), skip: (B, out, 2R, 2R) -> (B, out, 2R, 2R)."""
+        joined = F.conv2d(skip, self.joining, self.bias, padding=1)
+        return joined.add_(F.conv_transpose2d(x, self.enlarging, stride=2, padding=1)).relu_()
