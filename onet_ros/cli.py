@@ -109,8 +109,7 @@ def _add_data(commands: Commands[argparse.ArgumentParser]) -> None:
         "add",
         help=about,
         description=about,
-        epilog="then: onet train --set own_objects=FOLDER --set own_share=0.25 ...; FOLDER/manifest.json says what was done "
-        "to each file",
+        epilog="then: onet train --set own_objects=FOLDER ...; FOLDER/manifest.json says what was done to each file",
     )
     parser.add_argument("meshes", type=Path, metavar="DIR", help="folder of mesh files, searched with its subfolders")
     parser.add_argument(
@@ -171,22 +170,31 @@ def _add_train(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting; repeatable"
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="run folder: checkpoints, curves, the state to go on from"
-    )
+    parser.add_argument("--out", type=Path, help="run folder: checkpoints, curves, the state to go on from")
     parser.add_argument("--print-config", action="store_true", help="show the settings and do nothing")
+    parser.add_argument(
+        "--measure", action="store_true", help="time a training step and the making of its samples, and do nothing"
+    )
     parser.set_defaults(run=_run_train)
 
 
 def _run_train(arguments: argparse.Namespace) -> int:
     from onet_ros.learning.trainer import Trainer
     from onet_ros.learning.training_settings import load_training_settings
+    from onet_ros.learning.training_speed import measure_speed
 
     settings = load_training_settings(arguments.config, arguments.set)
     if arguments.print_config:
         print(yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(settings))), sort_keys=False), end="")
         return 0
+    if arguments.measure:
+        print(measure_speed(settings).text(settings))
+        return 0
+    if arguments.out is None:
+        raise ValueError("where is the run to be kept? --out FOLDER")
     best = Trainer(settings, arguments.out).run()
+    if not best:  # of several processes, the first one reports
+        return 0
     print(f"best validation IoU {best['iou']:.4f} at step {best['step']:.0f}; checkpoint in {arguments.out / 'best'}")
     return 0
 

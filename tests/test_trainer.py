@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import resource
+import shutil
+import sys
 
 import pytest
 import torch
 
 from onet_ros.learning.pool import SamplePool
+from onet_ros.learning.run_folder import RunError
 from onet_ros.learning.trainer import Trainer, learning_rate_at
 from onet_ros.learning.training_settings import NetworkSettings, TrainingSettings, load_training_settings
+from onet_ros.learning.training_speed import measure_speed
 from onet_ros.learning.world import WorldSettings
 from onet_ros.networks import load_checkpoint
 
@@ -63,7 +68,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
 def test_a_run_that_was_cut_off_goes_on_exactly(tmp_path):
     Trainer(TINY, tmp_path / "whole").run()
     cut = Trainer(TINY, tmp_path / "cut")
-    train_step, calls = cut._train_step, []
+    train_step, calls = cut.train_step, []
 
     def dies(batch):
         if len(calls) == 5:  # after the checkpoint of step 4
@@ -71,7 +76,7 @@ def test_a_run_that_was_cut_off_goes_on_exactly(tmp_path):
         calls.append(1)
         return train_step(batch)
 
-    cut._train_step = dies
+    cut.train_step = dies
     with pytest.raises(KeyboardInterrupt):
         cut.run()
     resumed = Trainer(TINY, tmp_path / "cut")
@@ -90,20 +95,115 @@ def test_training_lowers_the_loss(tmp_path):
     assert trainer.history[1]["loss"] < trainer.history[0]["loss"] < 0.69  # ln 2 is what knowing nothing costs
 
 
-def test_a_full_disk_leaves_the_last_good_state(tmp_path, monkeypatch):
+def test_a_write_that_finds_no_room_leaves_the_last_good_state(tmp_path):
     trainer = Trainer(dataclasses.replace(TINY, steps=2), tmp_path)
     trainer.run()
     before = (tmp_path / "last.pt").read_bytes()
-
-    def full_disk(_, path):
-        path.write_bytes(b"half a file")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        trainer._save()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot write .*last\.pt\.new, perhaps for want of space"):
+            trainer._save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / "last.pt").read_bytes() == before
     assert not (tmp_path / "last.pt.new").exists()
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A run folder with two steps done."""
+    folder = tmp_path_factory.mktemp("begun")
+    Trainer(dataclasses.replace(TINY, steps=2), folder).run()
+    return folder
+
+
+class TestRunFolder:
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"learning_rate": 1.0}, "learning_rate was 0.0005, now 1.0"),
+            ({"world": dataclasses.replace(WORLD, grid=24)}, "world.grid was 20, now 24"),
+            (
+                {"network": dataclasses.replace(TINY.network, encoder={"hidden_size": 16, "code_size": 8})},
+                "network.encoder.hidden_size was 8, now 16",
+            ),
+            (
+                {"network": NetworkSettings("local_planes", {"channels": 4}, {"channels": 4})},
+                "network.architecture was 'pointnet_cbn', now 'local_planes'",
+            ),
+        ],
+    )
+    def test_other_settings_are_refused_and_named(self, begun, change, message):
+        before = (begun / "last.pt").read_bytes()
+        with pytest.raises(RunError, match=message):
+            Trainer(dataclasses.replace(TINY, **change), begun)
+        assert (begun / "last.pt").read_bytes() == before
+
+    def test_a_state_of_another_architecture_is_refused(self, begun, tmp_path):
+        shutil.copy(begun / "last.pt", tmp_path / "last.pt")  # without the settings it was made with
+        wide = NetworkSettings(encoder={"hidden_size": 16, "code_size": 8}, decoder={"code_size": 8, "hidden_size": 8})
+        with pytest.raises(RunError, match=r"last\.pt is no state that .*'hidden_size': 16.* can go on from"):
+            Trainer(dataclasses.replace(TINY, network=wide), tmp_path).run()
+
+    def test_a_damaged_state_is_refused(self, begun, tmp_path):
+        (tmp_path / "last.pt").write_bytes((begun / "last.pt").read_bytes()[:5000])
+        with pytest.raises(RunError, match=r"last\.pt is no state"):
+            Trainer(TINY, tmp_path).run()
+
+    def test_more_steps_may_be_asked_for(self, begun, tmp_path, capsys):
+        folder = tmp_path / "run"
+        shutil.copytree(begun, folder)
+        Trainer(dataclasses.replace(TINY, steps=4), folder).run()
+        assert "steps was 2, now 4" in capsys.readouterr().err
+        assert load_checkpoint(folder / "final").training["validation"]["step"] == 4
+
+    def test_what_was_noted_after_the_last_checkpoint_is_not_noted_twice(self, begun, tmp_path):
+        folder = tmp_path / "run"
+        shutil.copytree(begun, folder)
+        with (folder / "history.jsonl").open("a") as log:
+            log.write('{"step": 3.0, "iou": 0.9}\n')
+        Trainer(dataclasses.replace(TINY, steps=4, validate_every=1), folder).run()
+        rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in rows] == [2, 3, 4]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+    trainer = Trainer(TINY, tmp_path)
+    with torch.no_grad():
+        next(trainer.network.parameters()).fill_(torch.nan)
+    with pytest.raises(RunError, match="the loss is nan at step 0"):
+        trainer.run()
+
+
+class TestCurves:
+    def test_tensorboard_gets_loss_iou_rate_and_speed(self, tmp_path):
+        events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+        Trainer(TINY, tmp_path).run()
+        found = events.EventAccumulator(str(tmp_path / "curves"))
+        found.Reload()
+        names = {"loss", "learning_rate", "samples_per_second", "waiting_for_samples", "validation/iou"}
+        assert names <= set(found.Tags()["scalars"])
+        assert [event.step for event in found.Scalars("validation/iou")] == [3, 6]
+
+    def test_without_tensorboard_a_line_says_so_and_training_goes_on(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        assert Trainer(TINY, tmp_path).run()["step"] in (3, 6)
+        assert capsys.readouterr().err.count("no TensorBoard curves") == 1
+
+    def test_the_log_says_how_long_training_waited_for_samples(self, tmp_path):
+        Trainer(TINY, tmp_path).run()
+        rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+        assert all(0.0 < row["waiting_for_samples"] < 1.0 and row["samples_per_second"] > 0.0 for row in rows)
+
+
+def test_speed_is_measured_without_leaving_anything(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    speed = measure_speed(TINY, repeats=1)
+    assert min(speed.chunk, speed.batch, speed.step) > 0.0
+    assert speed.chunk_per_step == pytest.approx(speed.chunk / 2)
+    assert f"{speed.chunk_per_step / speed.step:.0%} of the training step" in speed.text(TINY)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_pool_goes_on_where_it_was():

@@ -1,8 +1,8 @@
 """Training an occupancy network on the simulated world: one readable loop.
 
 Runs on a CPU, on one GPU, or on several processes started by `torchrun` (DistributedDataParallel). A run folder holds
-`config.json` (the settings), `last.pt` (everything needed to go on exactly), `best/` and `final/` (checkpoints for use)
-and TensorBoard curves.
+`config.json` (the settings), `last.pt` (everything needed to go on exactly), `best/` and `final/` (checkpoints for
+use), `history.jsonl` (a line per validation) and `curves/` (for TensorBoard).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import dataclasses
 import json
 import math
 import os
+import pickle
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from onet_ros.learning.own_objects import OwnObjects
 from onet_ros.learning.pool import VALIDATION_STREAM, Batch, SamplePool, draw_batch, stream_generator
+from onet_ros.learning.run_folder import RunError, settings_to_go_on, write_settings
+from onet_ros.learning.training_curves import Curves, Stopwatch
 from onet_ros.learning.training_settings import TrainingSettings
 from onet_ros.learning.world import make_samples
 from onet_ros.networks import Checkpoint, OccupancyNetwork, save_checkpoint
 
+STATE_FILE, HISTORY_FILE = "last.pt", "history.jsonl"
+CURVE_STEPS = 20  # between two points of the training curves
 THRESHOLDS = tuple(round(0.1 + 0.05 * i, 2) for i in range(17))
 
 
@@ -76,13 +83,13 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def validation_batches(settings: TrainingSettings) -> list[Batch]:
+def validation_batches(settings: TrainingSettings, device: torch.device | str) -> list[Batch]:
     """Fixed samples from the validation stream, uniform queries only, as many points as the checkpoint will use."""
     generator = stream_generator(settings.seed, VALIDATION_STREAM, 0)
     batches: list[Batch] = []
     made = 0
     while made < settings.validation_samples:
-        samples = make_samples(min(64, settings.validation_samples), generator, settings.world, settings.device)
+        samples = make_samples(min(64, settings.validation_samples), generator, settings.world, device)
         uniform = samples.queries.shape[1] // 2
         samples = dataclasses.replace(samples, queries=samples.queries[:, :uniform], inside=samples.inside[:, :uniform])
         batches.append(draw_batch(samples, settings.points[1], 2048, generator))
@@ -91,16 +98,22 @@ def validation_batches(settings: TrainingSettings) -> list[Batch]:
 
 
 class Trainer:
-    """A run in a folder; `run()` starts it or goes on with it."""
+    """A run in a folder; `run()` starts it or goes on with it.
+
+    Raises:
+        RunError: the folder holds a run with other settings, or one whose state does not fit this network.
+    """
 
     def __init__(self, settings: TrainingSettings, folder: str | Path) -> None:
         self.settings, self.folder = settings, Path(folder)
         self.rank, self.processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        self.device = torch.device(settings.device)
+        if settings.batch_size % self.processes:
+            raise ValueError(f"batch_size {settings.batch_size} cannot be shared out to {self.processes} processes")
+        for remark in settings_to_go_on(self.folder, settings):
+            print(f"{self.folder} goes on with a difference: {remark}", file=sys.stderr)
+        self.device = _device(settings.device)
         if self.processes > 1:
             torch.distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
-            if self.device.type == "cuda":
-                self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         if settings.threads:
             torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
@@ -112,19 +125,62 @@ class Trainer:
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.average = WeightAverage(self.network, settings.ema)
-        self.step, self.best_iou, self.seconds = 0, -1.0, 0.0
+        self.own = OwnObjects(settings.own_objects) if settings.own_objects else None
+        self.step, self.best_iou, self.running_loss = 0, -1.0, math.nan
+        self._earlier_seconds, self._began = 0.0, time.monotonic()
         self.history: list[dict[str, float]] = []
 
     def run(self) -> dict[str, float]:
-        """Train to the last step; returns the best validation figures."""
+        """Train to the last step; returns the best validation figures (of rank 0, an empty dictionary elsewhere)."""
         s = self.settings
         self.folder.mkdir(parents=True, exist_ok=True)
-        if (self.folder / "last.pt").exists():
+        if (self.folder / STATE_FILE).exists():
             self._resume()
-        elif self.rank == 0:
-            (self.folder / "config.json").write_text(json.dumps(dataclasses.asdict(s), indent=2) + "\n")
-        validation = validation_batches(s) if self.rank == 0 else []
-        pool = SamplePool(
+        if self.rank == 0:
+            write_settings(self.folder, s)
+            self._rewrite_history()
+        try:
+            self._train(validation_batches(s, self.device) if self.rank == 0 else [])
+        finally:
+            if self.processes > 1:
+                torch.distributed.destroy_process_group()
+        return max(self.history, key=lambda row: row["iou"], default={})
+
+    def _train(self, validation: list[Batch]) -> None:
+        s, main = self.settings, self.rank == 0
+        pool = self._pool()
+        curves = Curves(self.folder, self.step) if main else None
+        bar = tqdm(total=s.steps, initial=self.step, disable=not main, unit="step", smoothing=0.05, mininterval=5.0)
+        stretch, watch = Stopwatch(), Stopwatch()  # since the last validation, since the last curve point
+        while self.step < s.steps:
+            with stretch.waiting(), watch.waiting():
+                batch = pool.batch(self.step, s.batch_size // self.processes, s.points, s.queries)
+            self._note_loss(self.train_step(batch))
+            self.step += 1
+            for timer in (stretch, watch):
+                timer.count(s.batch_size)
+            bar.update()
+            bar.set_postfix(loss=f"{self.running_loss:.3f}", iou=f"{max(self.best_iou, 0.0):.3f}", refresh=False)
+            last = self.step == s.steps
+            if curves and (last or self.step % CURVE_STEPS == 0):
+                rate = self.optimizer.param_groups[0]["lr"]
+                curves.add(self.step, {"loss": self.running_loss, "learning_rate": rate, **watch.figures()})
+                watch.restart()
+            if main and (last or self.step % s.validate_every == 0):
+                row = self._validate_and_keep(validation, stretch.figures())
+                if curves:
+                    curves.add(self.step, {"validation/iou": row["iou"], "validation/loss": row["loss"]})
+                stretch.restart()
+                watch.restart()
+            if main and (last or self.step % s.checkpoint_every == 0):
+                self._save()
+        bar.close()
+        if curves:
+            curves.close()
+
+    def _pool(self) -> SamplePool:
+        s = self.settings
+        return SamplePool(
             s.seed + self.rank,
             s.world,
             s.chunk_size,
@@ -133,33 +189,19 @@ class Trainer:
             self.step,
             s.steps,
             s.workers,
-            s.device,
+            "cpu" if s.workers else str(self.device),  # a forked process cannot use a GPU
+            self.own,
+            s.own_share,
         )
-        bar = tqdm(
-            total=s.steps, initial=self.step, disable=self.rank != 0, unit="step", smoothing=0.05, mininterval=5.0
-        )
-        running = math.nan
-        since = time.monotonic()
-        while self.step < s.steps:
-            batch = pool.batch(self.step, s.batch_size // self.processes, s.points, s.queries)
-            loss = self._train_step(batch)
-            running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
-            self.step += 1
-            bar.update()
-            bar.set_postfix(loss=f"{running:.3f}", iou=f"{self.best_iou:.3f}", refresh=False)
-            last = self.step == s.steps
-            if self.rank == 0 and (last or self.step % s.validate_every == 0):
-                self.seconds += time.monotonic() - since
-                self._validate_and_keep(validation, running)
-                since = time.monotonic()
-            if self.rank == 0 and (last or self.step % s.checkpoint_every == 0):
-                self.seconds += time.monotonic() - since
-                self._save()
-                since = time.monotonic()
-        bar.close()
-        return max(self.history, key=lambda row: row["iou"], default={})
 
-    def _train_step(self, batch: Batch) -> float:
+    def _note_loss(self, loss: float) -> None:
+        """The running mean of the loss; a run that has gone wrong ends here, before it spoils what was saved."""
+        if not math.isfinite(loss):
+            raise RunError(f"the loss is {loss} at step {self.step}; {self.folder} keeps the state saved last")
+        self.running_loss = loss if math.isnan(self.running_loss) else 0.98 * self.running_loss + 0.02 * loss
+
+    def train_step(self, batch: Batch) -> float:
+        """One update of the weights and of their average; returns the loss."""
         s = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.step, s)
@@ -175,13 +217,19 @@ class Trainer:
         self.average.update(self.network, self.step)
         return float(loss.detach())
 
-    def _validate_and_keep(self, validation: list[Batch], running: float) -> None:
+    def _validate_and_keep(self, validation: list[Batch], speed: dict[str, float]) -> dict[str, float]:
         averaged = OccupancyNetwork(**self.network.config).to(self.device)
         averaged.load_state_dict(self.average.state)
         figures = validate(averaged, validation, self.settings.precision)
-        row = {"step": float(self.step), "seconds": self.seconds, "training_loss": running, **figures}
+        row = {
+            "step": float(self.step),
+            "seconds": round(self.seconds, 1),
+            "training_loss": self.running_loss,
+            **figures,
+            **speed,
+        }
         self.history.append(row)
-        with (self.folder / "history.jsonl").open("a") as log:
+        with (self.folder / HISTORY_FILE).open("a") as log:
             log.write(json.dumps(row) + "\n")
         record: dict[str, Any] = {"settings": dataclasses.asdict(self.settings), "validation": row}
         checkpoint = Checkpoint(averaged, self.settings.points[1], figures["threshold"], record)
@@ -190,6 +238,12 @@ class Trainer:
             save_checkpoint(self.folder / "best", checkpoint)
         if self.step == self.settings.steps:
             save_checkpoint(self.folder / "final", checkpoint)
+        return row
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the run so far, over all its sittings."""
+        return self._earlier_seconds + time.monotonic() - self._began
 
     def _save(self) -> None:
         """Everything a run needs to go on; the previous file survives a write that fails."""
@@ -197,24 +251,50 @@ class Trainer:
             "step": self.step,
             "best_iou": self.best_iou,
             "seconds": self.seconds,
+            "running_loss": self.running_loss,
             "history": self.history,
             "network": self.network.state_dict(),
             "average": self.average.state,
             "optimizer": self.optimizer.state_dict(),
+            "own_objects": self.own.digest if self.own else "",
         }
-        new = self.folder / "last.pt.new"
+        new = self.folder / (STATE_FILE + ".new")
         try:
             torch.save(state, new)
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as either
             new.unlink(missing_ok=True)
-            raise
-        os.replace(new, self.folder / "last.pt")
+            raise OSError(f"cannot write {new}, perhaps for want of space: {error}") from error
+        os.replace(new, self.folder / STATE_FILE)
 
     def _resume(self) -> None:
-        # weights_only: tensors and plain containers, nothing that could run code.
-        state = torch.load(self.folder / "last.pt", map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.state = state["average"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best_iou, self.seconds = state["step"], state["best_iou"], state["seconds"]
+        path = self.folder / STATE_FILE
+        try:
+            # weights_only: tensors and plain containers, nothing that could run code.
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.average.state = state["average"]
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError, EOFError) as error:
+            raise RunError(f"{path} is no state that {self.network.config} can go on from: {error}") from error
+        if state.get("own_objects", "") != (self.own.digest if self.own else ""):
+            raise RunError(
+                f"the objects in {self.settings.own_objects} have changed since the run in {self.folder} was begun; "
+                "take another folder"
+            )
+        self.step, self.best_iou, self._earlier_seconds = state["step"], state["best_iou"], state["seconds"]
+        self.running_loss = state.get("running_loss", math.nan)
         self.history = state["history"]
+
+    def _rewrite_history(self) -> None:
+        """What a sitting noted after its last checkpoint is done again, and so noted again."""
+        rows = [row for row in self.history if row["step"] <= self.step]
+        (self.folder / HISTORY_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _device(name: str) -> torch.device:
+    """The device of this process: of several GPUs, the one that torchrun meant for it."""
+    device = torch.device(name)
+    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    return device

@@ -1,0 +1,70 @@
+"""What a run folder says about the run in it, and whether a run may go on there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from onet_ros.learning.training_settings import TrainingSettings, from_mapping
+
+CONFIG_FILE = "config.json"
+# What may change between two sittings of a run: none of it changes what a step does. (More steps put the learning
+# rate's descent off; that is what asking for more steps means.)
+CHANGEABLE = ("steps", "validate_every", "checkpoint_every", "workers", "threads", "device")
+
+
+class RunError(ValueError):
+    """A run that cannot go on; the message names the folder and the reason."""
+
+
+def settings_to_go_on(folder: Path, settings: TrainingSettings) -> list[str]:
+    """What differs from the settings that the run in the folder was begun with, of what may differ; in words.
+
+    Raises:
+        RunError: the folder's run had other settings, architecture included, or its record is damaged.
+    """
+    path = folder / CONFIG_FILE
+    if not path.exists():
+        return []
+    try:
+        begun = from_mapping(TrainingSettings, json.loads(path.read_text()))
+    except ValueError as error:
+        raise RunError(
+            f"{path} does not say how the run in {folder} was begun: {error}; take another folder"
+        ) from error
+    before, now = _flat(begun), _flat(settings)
+    words = {
+        name: f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
+        for name in dict.fromkeys([*before, *now])
+        if before.get(name) != now.get(name)
+    }
+    in_the_way = [text for name, text in words.items() if name not in CHANGEABLE]
+    if in_the_way:
+        raise RunError(
+            f"{folder} holds a run with other settings: {'; '.join(in_the_way)}. Take another folder, or these settings"
+        )
+    return list(words.values())
+
+
+def write_settings(folder: Path, settings: TrainingSettings) -> None:
+    new = folder / (CONFIG_FILE + ".new")
+    new.write_text(json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
+    os.replace(new, folder / CONFIG_FILE)
+
+
+def _flat(settings: TrainingSettings) -> dict[str, Any]:
+    """Dotted names and plain values."""
+    flat: dict[str, Any] = {}
+
+    def walk(values: dict[str, Any], prefix: str) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{name}.")
+            else:
+                flat[prefix + name] = value
+
+    walk(json.loads(json.dumps(dataclasses.asdict(settings))), "")
+    return flat
