@@ -137,8 +137,13 @@ def _open_loops(mesh: trimesh.Trimesh) -> NDArray[np.float64]:
     if not len(single):
         return np.zeros(0)
     loops = trimesh.graph.connected_components(np.asarray(mesh.edges_sorted)[single])
-    vertices = np.asarray(mesh.vertices)
-    return np.sort([float(np.linalg.norm(np.ptp(vertices[loop], axis=0))) for loop in loops])[::-1]
+    return np.sort([_width(np.asarray(mesh.vertices)[loop]) for loop in loops])[::-1]
+
+
+def _width(points: NDArray[np.float64]) -> float:
+    """Largest distance within points (N, 3), nearly: from the one that is farthest from their mean."""
+    end = points[np.linalg.norm(points - points.mean(axis=0), axis=1).argmax()]
+    return float(np.linalg.norm(points - end, axis=1).max())
 
 
 def _holes_closed(mesh: trimesh.Trimesh, largest: float, done: list[str]) -> trimesh.Trimesh:
@@ -148,15 +153,19 @@ def _holes_closed(mesh: trimesh.Trimesh, largest: float, done: list[str]) -> tri
         return mesh
     wound = mesh.copy()
     trimesh.repair.fix_winding(wound)
-    filled = o3d.t.geometry.TriangleMesh(
-        o3d.core.Tensor.from_numpy(np.asarray(wound.vertices, dtype=np.float32)),
-        o3d.core.Tensor.from_numpy(np.asarray(wound.faces, dtype=np.int64)),
-    ).fill_holes(float(loops[0]))
+    # Kept until the end: what fill_holes returns points into its memory (seen in Open3D 0.20).
+    given = o3d.t.geometry.TriangleMesh(
+        o3d.core.Tensor(np.asarray(wound.vertices, dtype=np.float32)),
+        o3d.core.Tensor(np.asarray(wound.faces, dtype=np.int64)),
+    )
+    filled = given.fill_holes(float(loops[0]))
     result = trimesh.Trimesh(
         filled.vertex.positions.numpy().astype(np.float64), filled.triangle.indices.numpy(), process=False
     )
+    del given
     if not result.is_watertight:
         return mesh
+    trimesh.repair.fix_winding(result)  # VTK does not wind them like their neighbours
     done.append(f"closed {len(loops)} hole{'s' * (len(loops) > 1)}, the widest {1000.0 * loops[0]:.3g} mm across")
     return result
 
