@@ -110,6 +110,20 @@ def test_a_write_that_finds_no_room_leaves_the_last_good_state(tmp_path):
     assert not (tmp_path / "last.pt.new").exists()
 
 
+def test_a_run_can_begin_with_the_weights_of_another(begun, tmp_path):
+    settings = dataclasses.replace(TINY, start_from=str(begun / "final"), steps=1, learning_rate=0.0)
+    Trainer(settings, tmp_path / "next").run()
+    before, after = weights(begun), weights(tmp_path / "next")
+    learned = [name for name in before if "running" not in name and "num_batches" not in name]
+    assert learned and all(torch.equal(before[name], after[name]) for name in learned)
+
+
+def test_a_run_cannot_begin_with_another_architecture(begun, tmp_path):
+    other = NetworkSettings("pointnet_cbn", {"hidden_size": 16, "code_size": 8}, TINY.network.decoder)
+    with pytest.raises(RunError, match=r"cannot start from .*final: it holds .*'hidden_size': 8.*'hidden_size': 16"):
+        Trainer(dataclasses.replace(TINY, network=other, start_from=str(begun / "final")), tmp_path / "next")
+
+
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
     """A run folder with two steps done."""

@@ -28,7 +28,7 @@ from onet_ros.learning.run_folder import RunError, settings_to_go_on, write_sett
 from onet_ros.learning.training_curves import Curves, Stopwatch
 from onet_ros.learning.training_settings import TrainingSettings
 from onet_ros.learning.world import make_samples
-from onet_ros.networks import Checkpoint, OccupancyNetwork, save_checkpoint
+from onet_ros.networks import Checkpoint, OccupancyNetwork, load_checkpoint, save_checkpoint
 
 STATE_FILE, HISTORY_FILE = "last.pt", "history.jsonl"
 CURVE_STEPS = 20  # between two points of the training curves
@@ -118,6 +118,8 @@ class Trainer:
             torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.network = OccupancyNetwork(**dataclasses.asdict(settings.network)).to(self.device)
+        if settings.start_from:
+            self._start_from(settings.start_from)
         self.module: nn.Module = self.network
         if self.processes > 1:
             self.module = nn.parallel.DistributedDataParallel(self.network)
@@ -265,6 +267,12 @@ class Trainer:
             new.unlink(missing_ok=True)
             raise OSError(f"cannot write {new}, perhaps for want of space: {error}") from error
         os.replace(new, self.folder / STATE_FILE)
+
+    def _start_from(self, folder: str) -> None:
+        start = load_checkpoint(folder).network
+        if start.config != self.network.config:
+            raise RunError(f"cannot start from {folder}: it holds {start.config}, this run is of {self.network.config}")
+        self.network.load_state_dict(start.state_dict())
 
     def _resume(self) -> None:
         path = self.folder / STATE_FILE

@@ -43,6 +43,7 @@ class TrainingSettings:
         chunk_size, chunks_kept, steps_per_chunk: the sample pool, see `SamplePool`.
         workers: processes that make samples; 0 makes them on the training device.
         validate_every, checkpoint_every: steps.
+        start_from: folder of a checkpoint whose weights a new run begins with, empty for random ones.
         own_objects: folder of prepared objects (`onet data add`), empty for none.
         own_share: share of the samples that are views of them.
         validation_samples: procedural samples, from seeds that training never uses.
@@ -67,6 +68,7 @@ class TrainingSettings:
     workers: int = 1
     validate_every: int = 500
     checkpoint_every: int = 500
+    start_from: str = ""
     own_objects: str = ""
     own_share: float = 0.25
     validation_samples: int = 256

@@ -1,4 +1,4 @@
-"""ResidualPointNet without the work it repeats: the maximum over the points goes through a layer once, not per point."""
+"""ResidualPointNet without the work it repeats: the maximum of the points goes through a layer once, not per point."""
 
 from __future__ import annotations
 
