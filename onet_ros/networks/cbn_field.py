@@ -43,7 +43,7 @@ class CBNField:
         self._decoder, self._code = decoder, code
         self._first = decoder.fc_query.weight.t().contiguous()
         # The biases of the residual stream are left out of it and added where it is read: in the shifts.
-        bias = decoder.fc_query.bias
+        bias: Tensor = decoder.fc_query.bias
         self._blocks: list[_FoldedBlock] = []
         for module in decoder.blocks:
             block = cast(ConditionalBlock, module)

@@ -75,11 +75,11 @@ class _Convolution:
 
 def _convolutions(steps: nn.Sequential, dtype: torch.dtype) -> list[_Convolution]:
     """Of (convolution, batch norm, ReLU), once or several times over."""
-    return [_Convolution(_fused(steps[i : i + 2]), dtype) for i in range(0, len(steps), 3)]
+    return [_Convolution(_fused(steps[i], steps[i + 1]), dtype) for i in range(0, len(steps), 3)]
 
 
-def _fused(pair: nn.Sequential) -> nn.Conv2d:
-    return fuse_conv_bn_eval(cast(nn.Conv2d, pair[0]), cast(nn.BatchNorm2d, pair[1]))
+def _fused(convolution: nn.Module, norm: nn.Module) -> nn.Conv2d:
+    return fuse_conv_bn_eval(cast(nn.Conv2d, convolution), cast(nn.BatchNorm2d, norm))
 
 
 class _Up:
@@ -91,7 +91,7 @@ class _Up:
     """
 
     def __init__(self, steps: nn.Sequential, dtype: torch.dtype) -> None:
-        fused = _fused(steps)
+        fused = _fused(steps[0], steps[1])
         small = fused.in_channels - fused.out_channels
         meets = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]]).to(fused.weight)
         enlarging = torch.einsum("pk,ql,oikl->iopq", meets, meets, fused.weight[:, :small])

@@ -108,7 +108,8 @@ class LocalEncoder(nn.Module):
         self.to_plane = nn.ModuleList(nn.Linear(point_size, channels - 2) for _ in self.kinds)
         self.nets = nn.ModuleList(PlaneUNet(channels, 4 * channels * k + 4) for _ in self.kinds)
         # Planes come out of the pooling with their channels side by side; convolutions of such are a third faster.
-        self.nets.to(memory_format=torch.channels_last)
+        for net in self.nets:
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
 
     def forward(self, observation: Observation) -> PlaneCode:
         return self.encode_with([cast(PlaneUNet, net) for net in self.nets], observation)
