@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import trimesh
 
 from onet_ros import Reconstructor
+from onet_ros.completion import CompletionSettings, ObjectCompleter, SeenObject
 from onet_ros.learning.metrics import score_mesh
-from onet_ros.reconstructor import CompletionSettings, ReconstructorSettings
+from onet_ros.reconstructor import ReconstructorSettings, find_objects
 from onet_ros.resources import default_model_path
-from onet_ros.scene import CloudError, SupportPlane
+from onet_ros.scene import CloudError, SupportPlane, background_points
 from onet_ros.simulation import DepthCamera, SimulatedTable, demo_objects
-from onet_ros.surface import ExtractionSettings
+from onet_ros.surface import ExtractionSettings, SurfaceError, surface_deviation
 
 QUICK = ReconstructorSettings(extraction=ExtractionSettings(start_resolution=16, doublings=2))
 
@@ -126,7 +129,8 @@ def test_two_runs_give_the_same_meshes(model, seen_ball):
 
 
 def test_timings_name_the_stages(model, table):
-    assert {"plane", "segment", "encode", "extract", "collision"} <= set(model.reconstruct(table[0].points).timings)
+    stages = {"plane", "segment", "encode", "evaluate", "bookkeeping", "marching cubes", "simplify", "collision"}
+    assert stages <= set(model.reconstruct(table[0].points).timings)
 
 
 class TestBadInput:
@@ -161,3 +165,89 @@ class TestBadInput:
     def test_settings_out_of_range_are_quoted(self):
         with pytest.raises(ValueError, match=r"threshold.*1\.5"):
             CompletionSettings(threshold=1.5)
+
+
+@pytest.fixture(scope="module")
+def seen(table):
+    """The three objects of the table, with much, some and nothing known of what is around them."""
+    scene = find_objects(table[0].points, QUICK, plane=SupportPlane.from_coefficients(table[2]))
+    here = (0.0, 0.0, 0.0)
+    around = [
+        background_points(scene.cloud, one.indices, here, count)
+        for one, count in zip(scene.clusters, (1024, 300, 0), strict=True)
+    ]
+    return [
+        SeenObject.on_plane(one.points, scene.plane, here, background)
+        for one, background in zip(scene.clusters, around, strict=True)
+    ]
+
+
+COARSE = ExtractionSettings(8, 2, max_triangles=0)
+
+
+def assert_same_surface(a: trimesh.Trimesh, b: trimesh.Trimesh):
+    """To the rounding of matrix products, whose order of summation depends on how many rows there are."""
+    mean, largest = surface_deviation(a, b, 2000)
+    assert mean < 1e-6
+    assert largest < 1e-4
+
+
+class TestBatches:
+    """What is completed side by side equals what is completed alone."""
+
+    def completer(self, model, extraction=COARSE, **completion):
+        return ObjectCompleter(model.checkpoint, CompletionSettings(**completion), extraction)
+
+    def test_a_batch_equals_its_objects_one_at_a_time(self, model, seen):
+        completer = self.completer(model)
+        for one, together in zip(seen, completer.complete(seen), strict=True):
+            (alone,) = completer.complete([one])
+            assert_same_surface(together.mesh, alone.mesh)
+            np.testing.assert_allclose(together.T_source_object, alone.T_source_object, atol=1e-5)
+            assert together.seen_fraction == pytest.approx(alone.seen_fraction, abs=1e-3)
+
+    def test_objects_of_different_resolution_share_a_batch(self, model, seen):
+        settings = ExtractionSettings(8, 2, voxel_size=0.006, min_resolution=8, max_resolution=64, max_triangles=0)
+        completer = self.completer(model, settings)
+        for one, together in zip(seen, completer.complete(seen), strict=True):
+            (alone,) = completer.complete([one])
+            assert_same_surface(together.mesh, alone.mesh)
+            assert np.median(together.mesh.edges_unique_length) == pytest.approx(0.006, rel=0.4)
+
+    def test_one_that_fails_leaves_the_others(self, model, seen):
+        """No number of points or boxes can be wrong any more; values that are not finite can."""
+        broken = dataclasses.replace(seen[1], points=np.full_like(seen[1].points, np.nan))
+        whole = self.completer(model).complete(seen)
+        results = self.completer(model).complete([seen[0], broken, seen[2]])
+        assert isinstance(results[1], SurfaceError)
+        assert_same_surface(results[0].mesh, whole[0].mesh)
+        assert_same_surface(results[2].mesh, whole[2].mesh)
+
+    def test_a_time_budget_degrades_and_does_not_fail(self, model, seen):
+        whole = self.completer(model, ExtractionSettings(16, 1)).complete(seen[:2])
+        hasty = self.completer(model, ExtractionSettings(16, 1, time_budget=1e-3)).complete(seen[:2])
+        for fine, coarse in zip(whole, hasty, strict=True):
+            assert len(coarse.mesh.faces) < len(fine.mesh.faces) / 3
+            assert coarse.mesh.is_watertight
+            assert coarse.size == pytest.approx(fine.size, abs=0.02)
+
+    def test_the_seed_decides_which_points_are_taken(self, model, seen):
+        one, same, other = (self.completer(model, seed=seed).complete(seen[:1])[0] for seed in (1, 1, 2))
+        np.testing.assert_array_equal(one.mesh.vertices, same.mesh.vertices)
+        assert not np.array_equal(one.mesh.vertices, other.mesh.vertices)
+
+    def test_half_precision_changes_little(self, model, seen):
+        exact = self.completer(model).complete(seen[:1])[0]
+        rounded = self.completer(model, precision="bfloat16").complete(seen[:1])[0]
+        assert score_mesh(rounded.mesh, exact.mesh, samples=20_000).iou > 0.97
+
+    def test_a_fault_of_one_does_not_stop_a_cloud(self, model, table):
+        strict = Reconstructor(
+            model.checkpoint,
+            ReconstructorSettings(extraction=COARSE, completion=CompletionSettings(min_points=4000)),
+        )
+        points = table[0].points
+        result, whole = strict.reconstruct(points), model.reconstruct(points)
+        assert len(result.objects) + len(result.failures) == len(whole.objects)
+        assert 0 < len(result.objects) < len(whole.objects), [len(item.indices) for item in whole.objects]
+        assert all("too few" in failure for failure in result.failures)

@@ -9,6 +9,10 @@ import torch
 # (N, 3) float32, metres -> (N,) float32; a point is inside where the value is above the threshold.
 Field = Callable[[torch.Tensor], torch.Tensor]
 
+# The fields of B objects in one: (N, 3) float32, (N,) int64 from 0 to B - 1, which object each point asks about ->
+# (N,) float32. Points of one object come side by side. It knows best how many points it can work on at once.
+BatchField = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
 CPU_CHUNK_SIZE = 2_048  # keeps a decoder's activations in the cache
 GPU_CHUNK_SIZE = 262_144
 
@@ -17,13 +21,24 @@ class SurfaceError(ValueError):
     """A field, box or mesh from which no trustworthy surface can be made; the message quotes what was found."""
 
 
-def evaluate_field(field: Field, points: torch.Tensor, chunk_size: int = 0) -> torch.Tensor:
-    """Field values at points, asked for in chunks and checked.
+def batch_of_one(field: Field, chunk_size: int = 0) -> BatchField:
+    """A field as the batch that holds nothing else; `chunk_size` 0 asks it in chunks that suit the device."""
+
+    def batch(points: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
+        chunks = points.split(chunk_size or default_chunk_size(points))
+        return torch.cat([call_field(field, chunk) for chunk in chunks])
+
+    return batch
+
+
+def evaluate_batch(field: BatchField, points: torch.Tensor, objects: torch.Tensor, chunk_size: int = 0) -> torch.Tensor:
+    """Values of a batch of fields at points, checked.
 
     Args:
-        field: see `Field`; gradients are not recorded.
+        field: see `BatchField`; gradients are not recorded.
         points: (N, 3) float32, metres, on the device the field works on.
-        chunk_size: points per call; 0 chooses by device.
+        objects: (N,) int64, on that device.
+        chunk_size: points per call; 0 leaves the choice to the field.
 
     Returns:
         (N,) float32 on the device of `points`.
@@ -34,8 +49,9 @@ def evaluate_field(field: Field, points: torch.Tensor, chunk_size: int = 0) -> t
     if not len(points):
         return points.new_empty(0)
     with torch.no_grad():
-        chunks = points.split(chunk_size or default_chunk_size(points))
-        values = torch.cat([call_field(field, chunk) for chunk in chunks])
+        size = chunk_size or len(points)
+        pairs = zip(points.split(size), objects.split(size), strict=True)
+        values = torch.cat([_checked(field(chunk, numbers), chunk) for chunk, numbers in pairs])
     finite = torch.isfinite(values)
     if not bool(finite.all()):
         first = int((~finite).nonzero()[0])
@@ -46,6 +62,12 @@ def evaluate_field(field: Field, points: torch.Tensor, chunk_size: int = 0) -> t
     return values
 
 
+def evaluate_field(field: Field, points: torch.Tensor, chunk_size: int = 0) -> torch.Tensor:
+    """`evaluate_batch` of a single field; `chunk_size` 0 chooses by device."""
+    objects = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+    return evaluate_batch(batch_of_one(field, chunk_size), points, objects)
+
+
 def default_chunk_size(points: torch.Tensor) -> int:
     """Points per call that suit the device of `points`."""
     return CPU_CHUNK_SIZE if points.device.type == "cpu" else GPU_CHUNK_SIZE
@@ -53,7 +75,11 @@ def default_chunk_size(points: torch.Tensor) -> int:
 
 def call_field(field: Field, points: torch.Tensor) -> torch.Tensor:
     """(N,) float32 values at (N, 3) points in one call; SurfaceError when shape or type are not a field's."""
-    values = field(points)
+    return _checked(field(points), points)
+
+
+def _checked(values: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """What a field returned for the points, as float32; SurfaceError when shape or type are not a field's."""
     if not isinstance(values, torch.Tensor):
         raise SurfaceError(f"field must return a tensor, got {type(values).__name__}")
     if values.shape != points.shape[:1]:

@@ -1,7 +1,8 @@
-"""Field values on a regular grid: which corners were asked, which cells the surface crosses."""
+"""Field values on regular grids: which corners were asked, which cells the surface crosses."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from onet_ros.surface.field import Field, SurfaceError, evaluate_field
 from onet_ros.surface.settings import ExtractionSettings
+
+OUTSIDE, INSIDE, UNKNOWN = 0, 1, 2  # what is known of a corner
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,132 @@ def _fill_along(values: torch.Tensor, known: torch.Tensor, axis: int) -> tuple[t
     return values, known.any(axis, keepdim=True).expand_as(values)
 
 
+class Lattice:
+    """Numbers for the corners of B grids in one flat list, each with a layer of corners outside its box around it.
+
+    All grids lie in cubes of W corners along an edge, W the largest resolution plus 3, in the corner at the origin of
+    theirs. A cell has the number of its lower corner.
+    """
+
+    def __init__(
+        self,
+        resolutions: Sequence[int],
+        lower: NDArray[np.float64],
+        upper: NDArray[np.float64],
+        device: torch.device | str,
+    ) -> None:
+        """resolutions: (B,) cells along an edge; lower, upper: (B, 3) metres, the boxes."""
+        self.resolutions, self.lower, self.upper = list(resolutions), lower, upper
+        self.device = torch.device(device)
+        self.width = max(self.resolutions) + 3
+        self.steps = (self.width**2, self.width, 1)  # from one corner to the next along x, y, z
+        self.size = len(self.resolutions) * self.width**3
+        self._axes = self._axis_coordinates()
+
+    def _axis_coordinates(self) -> torch.Tensor:
+        """(B * 3 * W,) float32: x, y and z of each box's corners, rounded once from float64, metres."""
+        table = np.zeros((len(self.resolutions), 3, self.width), dtype=np.float32)
+        for number, resolution in enumerate(self.resolutions):
+            steps = np.arange(resolution + 1) / resolution
+            lower, upper = self.lower[number], self.upper[number]
+            table[number, :, : resolution + 1] = (lower + steps[:, None] * (upper - lower)).T
+        return torch.from_numpy(table).flatten().to(self.device)
+
+    def objects(self, flat: torch.Tensor) -> torch.Tensor:
+        """(N,) int64, whose corners they are."""
+        if len(self.resolutions) == 1:
+            return torch.zeros_like(flat)
+        return flat // self.width**3
+
+    def coordinates(self, flat: torch.Tensor) -> torch.Tensor:
+        """(N, 3) int64 lattice coordinates of flat numbers; -1 and R + 1 in the layer around."""
+        plane = flat // self.width
+        z = flat - plane * self.width
+        row = plane // self.width
+        y = plane - row * self.width
+        x = row if len(self.resolutions) == 1 else row % self.width
+        return torch.stack([x, y, z], dim=1) - 1
+
+    def numbers(self, objects: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
+        """Flat numbers of lattice coordinates (N, 3) int64 of objects (N,)."""
+        x, y, z = (coordinates + 1).unbind(1)
+        return ((objects * self.width + x) * self.width + y) * self.width + z
+
+    def points(self, objects: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
+        """(N, 3) float32 metres, the places of corners in their boxes."""
+        rows = (3 * objects).unsqueeze(1) + torch.arange(3, device=self.device)
+        return self._axes.take(rows * self.width + coordinates)
+
+    def offsets(self, offsets: ArrayLike) -> torch.Tensor:
+        """Flat differences of lattice offsets (K, 3)."""
+        return torch.tensor(np.asarray(offsets) @ np.array(self.steps), device=self.device)
+
+    def voxel_sizes(self) -> NDArray[np.float64]:
+        """(B, 3) metres, edge lengths of the cells."""
+        return (self.upper - self.lower) / np.array(self.resolutions)[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class GridBatch:
+    """The fields of B objects, each sampled on its own grid; `GridField` explains, `batch[i]` is one of them.
+
+    Attributes:
+        lattice: numbers all corners.
+        samples: (lattice.size,) float32, undefined where nothing was asked.
+        sides: (lattice.size,) uint8, OUTSIDE, INSIDE or UNKNOWN.
+        cells: (M,) int64, ascending, numbers of the crossed cells.
+        threshold: inside is where the value is above it.
+        points_asked: how many values were asked for, of all objects together.
+        rounds: how many times in a row.
+    """
+
+    lattice: Lattice
+    samples: torch.Tensor
+    sides: torch.Tensor
+    cells: torch.Tensor
+    threshold: float
+    points_asked: int
+    rounds: int
+
+    def __len__(self) -> int:
+        return len(self.lattice.resolutions)
+
+    def __getitem__(self, number: int) -> GridField:
+        lattice = self.lattice
+        own = self.cells[lattice.objects(self.cells) == number]
+        asked = self.box(self.sides, number) != UNKNOWN
+        return GridField(
+            samples=self.box(self.samples, number).contiguous(),
+            asked=asked,
+            crossed_cells=lattice.coordinates(own),
+            lower=lattice.lower[number],
+            upper=lattice.upper[number],
+            threshold=self.threshold,
+            points_asked=int(asked.sum()),
+            rounds=self.rounds,
+        )
+
+    def box(self, flat: torch.Tensor, number: int) -> torch.Tensor:
+        """(R+1, R+1, R+1) view of a flat list of all corners: those in an object's box."""
+        end = self.lattice.resolutions[number] + 2
+        return flat.view(-1, *(3 * [self.lattice.width]))[number, 1:end, 1:end, 1:end]
+
+    @classmethod
+    def of(cls, grid: GridField) -> GridBatch:
+        """The batch that holds this grid and nothing else."""
+        lattice = Lattice([grid.resolution], grid.lower[None], grid.upper[None], grid.samples.device)
+        sides = torch.where(grid.asked, (grid.samples > grid.threshold).to(torch.uint8), UNKNOWN)
+        return cls(
+            lattice=lattice,
+            samples=torch.nn.functional.pad(grid.samples, [1] * 6).flatten(),
+            sides=torch.nn.functional.pad(sides, [1] * 6, value=OUTSIDE).flatten(),
+            cells=lattice.numbers(torch.zeros_like(grid.crossed_cells[:, 0]), grid.crossed_cells),
+            threshold=grid.threshold,
+            points_asked=grid.points_asked,
+            rounds=grid.rounds,
+        )
+
+
 def sample_grid_dense(
     field: Field,
     lower: ArrayLike,
@@ -92,17 +221,19 @@ def sample_grid_dense(
     Arguments, result and errors are those of `sample_grid_mise`.
     """
     settings = settings or ExtractionSettings()
-    lower, upper, threshold = checked_box(lower, upper, threshold)
-    resolution = settings.resolution
-    axes = axis_coordinates(lower, upper, resolution, device)
-    points = torch.cartesian_prod(*axes)
-    samples = evaluate_field(field, points, settings.chunk_size).view(3 * [resolution + 1])
+    low, high = checked_boxes(np.array([lower]), np.array([upper]))
+    threshold = checked_threshold(threshold)
+    lattice = Lattice([settings.resolution], low, high, device)
+    along = torch.arange(settings.resolution + 1, device=lattice.device)
+    coordinates = torch.cartesian_prod(along, along, along)
+    points = lattice.points(torch.zeros_like(coordinates[:, 0]), coordinates)
+    samples = evaluate_field(field, points, settings.chunk_size).view(3 * [settings.resolution + 1])
     return GridField(
         samples=samples,
         asked=torch.ones_like(samples, dtype=torch.bool),
         crossed_cells=_crossed_cells(samples > threshold),
-        lower=lower,
-        upper=upper,
+        lower=low[0],
+        upper=high[0],
         threshold=threshold,
         points_asked=len(points),
         rounds=1,
@@ -120,28 +251,28 @@ def _crossed_cells(inside: torch.Tensor) -> torch.Tensor:
     return (some & ~every).nonzero() - 1
 
 
-def axis_coordinates(
-    lower: NDArray[np.float64], upper: NDArray[np.float64], resolution: int, device: torch.device | str
-) -> list[torch.Tensor]:
-    """Three (R+1,) float32 tensors: x, y and z of the grid's corners, rounded once from float64, metres."""
-    steps = np.arange(resolution + 1) / resolution
-    table = lower + steps[:, None] * (upper - lower)
-    return list(torch.from_numpy(table.astype(np.float32).T.copy()).to(device))
-
-
-def checked_box(
-    lower: ArrayLike, upper: ArrayLike, threshold: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """The box as two (3,) float64 arrays, metres, and the threshold at the precision of the values it is compared to.
+def checked_boxes(lower: ArrayLike, upper: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Boxes as two (B, 3) float64 arrays, metres.
 
     Raises:
-        SurfaceError: a box or threshold that means nothing.
+        SurfaceError: boxes that mean nothing.
     """
     low, high = np.array(lower, dtype=np.float64), np.array(upper, dtype=np.float64)
-    if low.shape != (3,) or high.shape != (3,):
-        raise SurfaceError(f"lower and upper must have shape (3,), got {low.shape} and {high.shape}")
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
-        raise SurfaceError(f"lower must be below upper, got {low.tolist()} and {high.tolist()}")
+    if low.ndim != 2 or low.shape[1] != 3 or low.shape != high.shape or not len(low):
+        raise SurfaceError(f"lower and upper must have shape (3,), got {low.shape[1:]} and {high.shape[1:]}")
+    usable = np.isfinite(low).all(axis=1) & np.isfinite(high).all(axis=1) & (low < high).all(axis=1)
+    if not usable.all():
+        first = int(np.argmin(usable))
+        raise SurfaceError(f"lower must be below upper, got {low[first].tolist()} and {high[first].tolist()}")
+    return low, high
+
+
+def checked_threshold(threshold: float) -> float:
+    """The threshold at the precision of the values it is compared to.
+
+    Raises:
+        SurfaceError: it is not finite.
+    """
     if not np.isfinite(threshold):
         raise SurfaceError(f"threshold must be finite, got {threshold!r}")
-    return low, high, float(np.float32(threshold))
+    return float(np.float32(threshold))

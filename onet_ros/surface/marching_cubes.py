@@ -18,8 +18,8 @@ import torch
 import trimesh
 from numpy.typing import NDArray
 
-from onet_ros.surface.field import Field, SurfaceError, evaluate_field
-from onet_ros.surface.grid import GridField
+from onet_ros.surface.field import BatchField, Field, SurfaceError, batch_of_one, evaluate_batch
+from onet_ros.surface.grid import INSIDE, GridBatch, GridField, Lattice
 
 # The least distance of a vertex from a grid corner, as a fraction of the edge it lies on. Vertices at a corner (values
 # equal to the threshold) would coincide and leave triangles without area.
@@ -52,33 +52,54 @@ def extract_mesh(
     Raises:
         SurfaceError: no cell is crossed, or the field returns something unusable.
     """
-    cells = grid.crossed_cells
-    if not len(cells):
-        known = grid.samples[grid.asked]
-        raise SurfaceError(
-            f"no surface: {grid.points_asked} field values from {known.min().item():.6g} to {known.max().item():.6g}, "
-            f"none above threshold {grid.threshold:.6g}"
-        )
-    corner_values, corner_inside = _corners_of(grid, cells)
-    vertex_ids, edges = _crossed_edges(grid, cells, corner_values, corner_inside)
+    batch = None if field is None else batch_of_one(field, chunk_size)
+    (mesh,) = extract_meshes(GridBatch.of(grid), batch, refinement_steps, chunk_size)
+    if isinstance(mesh, SurfaceError):
+        raise mesh
+    return mesh
+
+
+def extract_meshes(
+    grids: GridBatch, field: BatchField | None = None, refinement_steps: int = 0, chunk_size: int = 0
+) -> list[trimesh.Trimesh | SurfaceError]:
+    """`extract_mesh` for B objects at once.
+
+    Returns:
+        For each object its mesh, or the error that says why it has none.
+
+    Raises:
+        SurfaceError: the field returns something unusable.
+    """
+    lattice, cells = grids.lattice, grids.cells
+    corners = cells.unsqueeze(1) + lattice.offsets(_CORNERS)
+    inside = grids.sides.take(corners) == INSIDE
+    vertex_ids, edges = _crossed_edges(grids, inside, grids.samples.take(corners))
     if field is not None and refinement_steps:
-        _secant_steps(edges, grid, field, refinement_steps, chunk_size)
-    faces = _faces(grid.resolution, cells, corner_inside, vertex_ids)
-    return trimesh.Trimesh(vertices=edges.vertices(grid), faces=faces.cpu().numpy(), process=False)
+        _secant_steps(edges, field, grids.threshold, refinement_steps, chunk_size)
+    faces, cell_of_face = _faces(lattice, cells, inside, vertex_ids)
+    vertices = edges.vertices().cpu().numpy()
+    vertex_counts = torch.bincount(edges.objects, minlength=len(grids)).tolist()
+    face_counts = torch.bincount(lattice.objects(cells[cell_of_face]), minlength=len(grids)).tolist()
+
+    meshes: list[trimesh.Trimesh | SurfaceError] = []
+    first_vertex = first_face = 0
+    for number, (own_vertices, own_faces) in enumerate(zip(vertex_counts, face_counts, strict=True)):
+        if not own_faces:
+            meshes.append(_no_surface(grids, number))
+            continue
+        own = faces[first_face : first_face + own_faces] - first_vertex
+        places = vertices[first_vertex : first_vertex + own_vertices]
+        meshes.append(trimesh.Trimesh(vertices=places, faces=own.cpu().numpy(), process=False))
+        first_vertex, first_face = first_vertex + own_vertices, first_face + own_faces
+    return meshes
 
 
-def _corners_of(grid: GridField, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(M, 8) float32 values and (M, 8) bool sides of the cells' corners; corners beyond the border are outside."""
-    both = cells[:, :, None] + torch.arange(2, device=cells.device)  # (M, 3, 2), both coordinates along each axis
-    x, y, z = both.clamp(0, grid.resolution).unbind(1)
-    width = grid.resolution + 1
-    flat = ((x * width)[:, :, None] + y[:, None, :]).flatten(1) * width
-    values = grid.samples.flatten().take((flat[:, :, None] + z[:, None, :]).flatten(1))
-    inside = values > grid.threshold
-    at_border = ((cells < 0) | (cells == grid.resolution)).any(dim=1)
-    corners = cells[at_border][:, None] + torch.from_numpy(_CORNERS).to(cells.device)
-    inside[at_border] &= ((corners >= 0) & (corners <= grid.resolution)).all(dim=2)
-    return values, inside
+def _no_surface(grids: GridBatch, number: int) -> SurfaceError:
+    known = grids[number].samples[grids[number].asked]
+    return SurfaceError(
+        f"no surface: {len(known)} field values from {known.min().item():.6g} to {known.max().item():.6g}, "
+        f"none above threshold {grids.threshold:.6g}"
+    )
 
 
 @dataclass
@@ -86,90 +107,106 @@ class _CrossedEdges:
     """Grid edges whose ends lie on opposite sides, with the vertex on each.
 
     Attributes:
-        lower_end: (V, 3) int64, lattice coordinates.
-        axis: (V,) int64, direction of the edge.
+        objects: (V,) int64, whose surface it is; ascending.
+        lower_end: (V, 3) float64, lattice coordinates.
+        axis: (V, 1) int64, direction of the edge.
         in_box: (V,) bool, false on the edges that lead out of the box.
         start, end: (V,) float64, value - threshold at both ends.
         fraction: (V,) float64, where the vertex lies from the lower end, 0 to 1 but kept off both.
+        lower, voxel_size: (V, 3) float64, metres, of the object's grid.
     """
 
-    lower_end: NDArray[np.int64]
-    axis: NDArray[np.int64]
-    in_box: NDArray[np.bool_]
-    start: NDArray[np.float64]
-    end: NDArray[np.float64]
-    fraction: NDArray[np.float64]
+    objects: torch.Tensor
+    lower_end: torch.Tensor
+    axis: torch.Tensor
+    in_box: torch.Tensor
+    start: torch.Tensor
+    end: torch.Tensor
+    fraction: torch.Tensor
+    lower: torch.Tensor
+    voxel_size: torch.Tensor
 
-    def vertices(self, grid: GridField) -> NDArray[np.float64]:
-        """(V, 3) metres."""
-        position = self.lower_end.astype(np.float64)
-        position[np.arange(len(position)), self.axis] += self.fraction
-        return grid.lower + position * grid.voxel_size
+    def vertices(self) -> torch.Tensor:
+        """(V, 3) float64 metres."""
+        position = self.lower_end.scatter_add(1, self.axis, self.fraction.unsqueeze(1))
+        return torch.addcmul(self.lower, position, self.voxel_size)
 
 
 def _crossed_edges(
-    grid: GridField, cells: torch.Tensor, corner_values: torch.Tensor, corner_inside: torch.Tensor
+    grids: GridBatch, inside: torch.Tensor, corner_values: torch.Tensor
 ) -> tuple[torch.Tensor, _CrossedEdges]:
     """Each crossed grid edge once, found at the cell at whose lower corner it starts.
+
+    Args:
+        inside, corner_values: (M, 8), of the corners of the crossed cells.
 
     Returns:
         (M, 3) int64 number of the vertex on the x, y and z edge at each cell's lower corner, anything where that edge
         is not crossed; the edges.
     """
+    lattice = grids.lattice
     ends = [4, 2, 1]  # corners (1, 0, 0), (0, 1, 0) and (0, 0, 1) of a cell
-    crossed = corner_inside[:, ends] != corner_inside[:, :1]
+    crossed = inside[:, ends] != inside[:, :1]
     vertex_ids = (crossed.flatten().cumsum(0) - 1).view(-1, 3)
 
-    cell, axis = (index.cpu().numpy() for index in crossed.nonzero(as_tuple=True))
-    start = corner_values[:, :1].expand(-1, 3)[crossed].cpu().numpy().astype(np.float64) - grid.threshold
-    end = corner_values[:, ends][crossed].cpu().numpy().astype(np.float64) - grid.threshold
-    lower_end = cells.cpu().numpy()[cell]
-    along = lower_end[np.arange(len(axis)), axis]
-    in_box = (along >= 0) & (along < grid.resolution)
+    cell, axis = crossed.nonzero(as_tuple=True)
+    start = corner_values[cell, 0].double() - grids.threshold
+    end = corner_values.flatten()[8 * cell + torch.tensor(ends, device=cell.device)[axis]].double() - grids.threshold
+    lower_end, axis = lattice.coordinates(grids.cells[cell]), axis.unsqueeze(1)
+    objects = lattice.objects(grids.cells[cell])
+    resolution = torch.tensor(lattice.resolutions, device=cell.device)[objects]
+    along = lower_end.gather(1, axis).squeeze(1)
+    in_box = (along >= 0) & (along < resolution)
     # Beyond the border there is no value to interpolate with: the cap stays as close to the border as allowed.
-    fraction = np.where(along < 0, 1.0, 0.0)
-    fraction[in_box] = start[in_box] / (start[in_box] - end[in_box])
-    fraction = fraction.clip(CORNER_CLEARANCE, 1 - CORNER_CLEARANCE)
-    return vertex_ids, _CrossedEdges(lower_end, axis, in_box, start, end, fraction)
+    fraction = torch.where(in_box, start / (start - end), (along < 0).double())
+    return vertex_ids, _CrossedEdges(
+        objects=objects,
+        lower_end=lower_end.double(),
+        axis=axis,
+        in_box=in_box,
+        start=start,
+        end=end,
+        fraction=fraction.clamp(CORNER_CLEARANCE, 1 - CORNER_CLEARANCE),
+        lower=torch.from_numpy(lattice.lower).to(cell.device)[objects],
+        voxel_size=torch.from_numpy(lattice.voxel_sizes()).to(cell.device)[objects],
+    )
 
 
-def _secant_steps(edges: _CrossedEdges, grid: GridField, field: Field, steps: int, chunk_size: int) -> None:
-    """Move the vertices to the field's own crossings by the rule of false position.
+def _secant_steps(edges: _CrossedEdges, field: BatchField, threshold: float, steps: int, chunk_size: int) -> None:
+    """Move the vertices to the fields' own crossings by the rule of false position.
 
     The crossing stays bracketed, so a vertex never leaves its edge and the mesh stays as closed and as free of
     crossings as it was. That, and a price of one evaluation a step, is what it has over moving along the gradient.
     """
-    rows = np.flatnonzero(edges.in_box)
-    low, high = np.zeros(len(rows)), np.ones(len(rows))
-    at_low, at_high = edges.start[rows], edges.end[rows]
+    rows = edges.in_box.nonzero().squeeze(1)
+    objects, at_low, at_high = edges.objects[rows], edges.start[rows], edges.end[rows]
+    low, high = torch.zeros_like(at_low), torch.ones_like(at_high)
     for _ in range(steps):
-        places = torch.from_numpy(edges.vertices(grid)[rows].astype(np.float32)).to(grid.samples.device)
-        heights = evaluate_field(field, places, chunk_size).cpu().numpy().astype(np.float64) - grid.threshold
+        heights = evaluate_batch(field, edges.vertices()[rows].float(), objects, chunk_size).double() - threshold
         fraction = edges.fraction[rows]
         like_low = (heights > 0) == (at_low > 0)
-        low, at_low = np.where(like_low, fraction, low), np.where(like_low, heights, at_low)
-        high, at_high = np.where(like_low, high, fraction), np.where(like_low, at_high, heights)
+        low, at_low = torch.where(like_low, fraction, low), torch.where(like_low, heights, at_low)
+        high, at_high = torch.where(like_low, high, fraction), torch.where(like_low, at_high, heights)
         crossing = low + (high - low) * at_low / (at_low - at_high)
-        edges.fraction[rows] = crossing.clip(CORNER_CLEARANCE, 1 - CORNER_CLEARANCE)
+        edges.fraction[rows] = crossing.clamp(CORNER_CLEARANCE, 1 - CORNER_CLEARANCE)
 
 
-def _faces(resolution: int, cells: torch.Tensor, corner_inside: torch.Tensor, vertex_ids: torch.Tensor) -> torch.Tensor:
-    """(F, 3) int64 triangles of all cells."""
+def _faces(
+    lattice: Lattice, cells: torch.Tensor, inside: torch.Tensor, vertex_ids: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(F, 3) int64 triangles of all cells, and (F,) int64 row of the cell that each is in; rows ascend."""
     triangles, counts = (torch.from_numpy(array).to(cells.device) for array in case_table())
-    cases = (corner_inside << torch.arange(8, dtype=torch.uint8, device=cells.device)).sum(dim=1)
+    cases = (inside.to(torch.uint8) << torch.arange(8, dtype=torch.uint8, device=cells.device)).sum(dim=1)
     used = torch.arange(triangles.shape[1], device=cells.device) < counts[cases][:, None]
     cell, number = used.nonzero(as_tuple=True)
     edges = triangles[cases[cell], number]  # (F, 3)
 
-    width = resolution + 2
-    steps = torch.tensor([width * width, width, 1], device=cells.device)
-    flat = ((cells + 1) * steps).sum(dim=1)
-    rank = torch.empty(width**3, dtype=torch.int64, device=cells.device)  # read only where written
-    rank[flat] = torch.arange(len(cells), device=cells.device)
-    edge_steps = (torch.from_numpy(_CORNERS).to(cells.device) @ steps).repeat_interleave(3)
+    rank = torch.empty(lattice.size, dtype=torch.int64, device=cells.device)  # read only where written
+    rank[cells] = torch.arange(len(cells), device=cells.device)
+    edge_steps = lattice.offsets(_CORNERS).repeat_interleave(3)
     edge_axes = torch.arange(3, device=cells.device).repeat(8)
-    owners = rank.take(flat[cell][:, None] + edge_steps.take(edges))
-    return vertex_ids.take(owners * 3 + edge_axes.take(edges))
+    owners = rank.take(cells[cell].unsqueeze(1) + edge_steps.take(edges))
+    return vertex_ids.take(owners * 3 + edge_axes.take(edges)), cell
 
 
 @lru_cache(maxsize=1)
