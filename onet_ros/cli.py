@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_reconstruct(commands)
     _add_data(commands)
     _add_train(commands)
+    _add_curves(commands)
     _add_eval(commands)
     return parser
 
@@ -196,6 +197,26 @@ def _run_train(arguments: argparse.Namespace) -> int:
     if not best:  # of several processes, the first one reports
         return 0
     print(f"best validation IoU {best['iou']:.4f} at step {best['step']:.0f}; checkpoint in {arguments.out / 'best'}")
+    return 0
+
+
+def _add_curves(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "draw what training runs reached over time"
+    parser = commands.add_parser("curves", help=about, description=about)
+    parser.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run folders of `onet train`")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/curves.png"), help=".png, .svg or .pdf (default: %(default)s)"
+    )
+    parser.set_defaults(run=_run_curves)
+
+
+def _run_curves(arguments: argparse.Namespace) -> int:
+    from onet_ros.learning.run_folder import read_history
+    from onet_ros.pictures import save_training_curves
+
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    save_training_curves(arguments.out, {folder.name: read_history(folder) for folder in arguments.folders})
+    print(arguments.out)
     return 0
 
 

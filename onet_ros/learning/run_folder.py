@@ -10,7 +10,7 @@ from typing import Any
 
 from onet_ros.learning.training_settings import TrainingSettings, from_mapping
 
-CONFIG_FILE = "config.json"
+CONFIG_FILE, HISTORY_FILE = "config.json", "history.jsonl"
 # What may change between two sittings of a run: none of it changes what a step does. (More steps put the learning
 # rate's descent off; that is what asking for more steps means.)
 CHANGEABLE = ("steps", "validate_every", "checkpoint_every", "workers", "threads", "device")
@@ -53,6 +53,21 @@ def write_settings(folder: Path, settings: TrainingSettings) -> None:
     new = folder / (CONFIG_FILE + ".new")
     new.write_text(json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
     os.replace(new, folder / CONFIG_FILE)
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """A row for each validation of the run in a folder.
+
+    Raises:
+        RunError: there is no such run, or its record is damaged.
+    """
+    path = folder / HISTORY_FILE
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except OSError as error:
+        raise RunError(f"{folder} holds no run: cannot read {path} ({error.strerror})") from error
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from error
 
 
 def _flat(settings: TrainingSettings) -> dict[str, Any]:

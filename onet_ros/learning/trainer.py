@@ -24,13 +24,13 @@ from tqdm import tqdm
 
 from onet_ros.learning.own_objects import OwnObjects
 from onet_ros.learning.pool import VALIDATION_STREAM, Batch, SamplePool, draw_batch, stream_generator
-from onet_ros.learning.run_folder import RunError, settings_to_go_on, write_settings
+from onet_ros.learning.run_folder import HISTORY_FILE, RunError, settings_to_go_on, write_settings
 from onet_ros.learning.training_curves import Curves, Stopwatch
 from onet_ros.learning.training_settings import TrainingSettings
 from onet_ros.learning.world import make_samples
 from onet_ros.networks import Checkpoint, OccupancyNetwork, load_checkpoint, save_checkpoint
 
-STATE_FILE, HISTORY_FILE = "last.pt", "history.jsonl"
+STATE_FILE = "last.pt"
 CURVE_STEPS = 20  # between two points of the training curves
 THRESHOLDS = tuple(round(0.1 + 0.05 * i, 2) for i in range(17))
 

@@ -9,6 +9,7 @@ from onet_ros.pictures.colours import (
     confidence_colours,
     error_colours,
 )
+from onet_ros.pictures.curves import save_training_curves
 from onet_ros.pictures.reconstructions import (
     CAPTURE_COLUMNS,
     Stage,
@@ -50,6 +51,7 @@ __all__ = [
     "render_mesh",
     "render_points",
     "save_picture",
+    "save_training_curves",
     "shape_picture",
     "shape_sheet",
 ]
