@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from onet_ros.learning.metrics import points_inside, score_mesh, volume_iou
+from onet_ros.learning.metrics import _nearest, _search_tree, points_inside, score_mesh, volume_iou
 
 # Nearest neighbours among 100,000 samples: two samplings of one surface of area A lie about 0.5 sqrt(A / n) apart.
 
@@ -79,3 +79,22 @@ def test_inside_of_a_hollow_body_is_its_wall():
 def test_a_truth_without_faces_is_refused():
     with pytest.raises(ValueError, match="no faces"):
         score_mesh(None, trimesh.Trimesh())
+
+
+def test_nearest_points_are_those_that_trying_all_pairs_finds():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(300, 3)), rng.normal(size=(200, 3)) + 2.0
+    distances, indices = _nearest(_search_tree(a), _search_tree(b))
+    pairs = np.linalg.norm(a[:, None] - b[None], axis=2)
+    np.testing.assert_array_equal(indices, pairs.argmin(axis=1))
+    np.testing.assert_allclose(distances, pairs.min(axis=1), rtol=1e-12)
+
+
+def test_scores_do_not_depend_on_where_the_pair_lies():
+    a, b = trimesh.creation.icosphere(radius=0.05), trimesh.creation.box((0.08, 0.08, 0.08))
+    here = score_mesh(a, b, samples=5_000)
+    for mesh in (a, b):
+        mesh.apply_translation((0.3, -0.2, 1.1))
+    there = score_mesh(a, b, samples=5_000)
+    assert there.chamfer_l1 == pytest.approx(here.chamfer_l1, rel=1e-6)
+    assert there.iou == pytest.approx(here.iou, abs=2e-3)  # float32 rays
