@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 for a command that did not come to a result, 2 for wrong usage."""
     parser = _parser()
     parsed = parser.parse_args(arguments)
+    parsed.words = ["onet", *(sys.argv[1:] if arguments is None else arguments)]
     try:
         status: int = parsed.run(parsed)
     except (ValueError, OSError) as error:
@@ -233,27 +235,38 @@ def _add_eval(commands: Commands[argparse.ArgumentParser]) -> None:
         "--task", action="append", help="views, scenes, scenes-own, real, real-own; repeatable (default: all)"
     )
     parser.add_argument("--out", type=Path, default=Path("out/eval"), help="folder to write to (default: %(default)s)")
+    parser.add_argument("--pictures", action="store_true", help="draw contact sheets, and one of the worst, as well")
     parser.add_argument(
         "--samples", type=int, default=100_000, help="points per score; fewer are quicker (default: %(default)s)"
     )
+    parser.add_argument("--seed", type=int, default=0, help="of those points (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="threads that score (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
     parser.set_defaults(run=_run_eval)
 
 
 def _run_eval(arguments: argparse.Namespace) -> int:
-    from onet_ros.learning.evaluation import TASKS, evaluate, summarise, table, write_json
+    from onet_ros.learning.evaluation import TASKS, evaluate
     from onet_ros.learning.evaluation_data import EvaluationData
-    from onet_ros.learning.methods import make_method
+    from onet_ros.learning.evaluation_report import failures, provenance, summarise, table, write_report, write_sheets
+    from onet_ros.learning.methods import make_method, method_labels
 
     data = EvaluationData(arguments.data)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    for name in arguments.method or [str(default_model_path())]:
-        results = evaluate(make_method(name, device=arguments.device), data, arguments.task or TASKS, arguments.samples)
-        print(f"\n{name}\n{table(summarise(results))}")
-        for result in results:
-            if result.scores.failed:
-                print(f"failed: {result.task} {result.frame} {result.truth.name}: {result.reason}")
-        write_json(arguments.out / f"{Path(name).name}.json", name, results)
+    names = arguments.method or [str(default_model_path())]
+    labels = dict(zip(method_labels(names), names, strict=True))
+    methods = {label: make_method(name, device=arguments.device) for label, name in labels.items()}
+    about = provenance(shlex.join(arguments.words), labels, arguments.data, arguments.samples, arguments.seed)
+    results = evaluate(
+        methods, data, arguments.task or TASKS, arguments.samples, arguments.seed, max(1, arguments.jobs)
+    )
+    write_report(arguments.out, results, about)
+    print(table(summarise(results)))
+    for text in failures(results):
+        print(f"failed: {text}")
+    print(f"{arguments.out / 'report.md'} and report.json say it all")
+    if arguments.pictures:
+        for path in write_sheets(arguments.out, results):
+            print(path)
     return 0
 
 

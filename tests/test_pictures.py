@@ -11,11 +11,14 @@ from onet_ros.pictures import (
     CAPTURE_COLUMNS,
     GUESSED,
     SEEN,
+    Comparison,
     Stage,
     View,
     add_scale_bar,
     capture_row,
     colour_legend,
+    comparison_row,
+    comparison_sheet,
     confidence_colours,
     confidence_legend,
     contact_sheet,
@@ -27,6 +30,7 @@ from onet_ros.pictures import (
     save_picture,
     shape_picture,
     shape_sheet,
+    surface_distances,
 )
 from onet_ros.pictures.colours import PAPER
 from onet_ros.pictures.rendering import corner_normals
@@ -365,3 +369,34 @@ def test_shape_sheet_has_a_tile_per_shape():
     tile = shape_picture(shapes[0], (64, 64))
     assert tile.shape == (64, 64, 3)
     assert (luminance(tile)[24:40, 24:40] < 235).all()
+
+
+def test_distances_to_the_truth_are_positive_on_both_sides():
+    truth = trimesh.creation.icosphere(subdivisions=5, radius=0.05)
+    points = np.array([[0.06, 0, 0], [0, 0.045, 0], [0, 0, 0]])
+    np.testing.assert_allclose(surface_distances(points, truth), [0.010, 0.005, 0.050], atol=1e-4)
+
+
+def test_a_comparison_shows_error_where_the_hidden_side_is_wrong(scene):
+    truth, plane, points, _ = scene
+    mesh = truth.copy()
+    mesh.vertices[:, 2] = np.where(
+        mesh.vertices[:, 2] > 0.6, 0.6 + 1.6 * (mesh.vertices[:, 2] - 0.6), mesh.vertices[:, 2]
+    )
+    _, plain, front, _, behind, true_shape = comparison_row(Comparison(points, mesh, truth, plane), (120, 100))
+    assert plain.shape == true_shape.shape == (100, 120, 3)
+
+    def dark_red(image):
+        red, green, _ = image[30:70, 40:80].astype(int).reshape(-1, 3).T
+        return float(((red - green > 40) & (green < 90)).mean())
+
+    assert dark_red(behind) > 0.5
+    assert dark_red(front) < 0.1
+
+
+def test_a_failed_reconstruction_leaves_its_panels_empty(scene):
+    truth, plane, points, _ = scene
+    row = comparison_row(Comparison(points, None, truth, plane), (60, 50))
+    assert [len(np.unique(image)) > 2 for image in row] == [True, False, False, False, False, True]
+    unseen = comparison_row(Comparison(points[:0], None, truth, None), (60, 50))
+    assert comparison_sheet([row, unseen], ["lost", "never seen"]).shape[1] > 6 * 60

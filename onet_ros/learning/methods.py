@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,23 +16,35 @@ from onet_ros.scene import SupportPlane
 
 
 class Method(Protocol):
-    """(N, 3) float metres, camera frame, and the table -> closed mesh in the same frame; ValueError when it cannot."""
+    """From what was seen of an object to its closed mesh; all in the camera's frame, metres.
 
-    def __call__(self, points: NDArray[np.float32], plane: SupportPlane) -> trimesh.Trimesh: ...
+    Args:
+        points: (N, 3) float, of the object.
+        plane: the table.
+        background: (M, 3) float, seen around the object; M is 0 where only the object's own points are known. The
+            baselines have no use for it.
+
+    Raises:
+        ValueError, RuntimeError: it cannot.
+    """
+
+    def __call__(
+        self, points: NDArray[np.float32], plane: SupportPlane, background: NDArray[np.float32]
+    ) -> trimesh.Trimesh: ...
 
 
-def convex_hull(points: NDArray[np.float32], plane: SupportPlane) -> trimesh.Trimesh:
+def convex_hull(points: NDArray[np.float32], plane: SupportPlane, background: NDArray[np.float32]) -> trimesh.Trimesh:
     """Convex hull of the seen points."""
     return trimesh.convex.convex_hull(np.asarray(points, dtype=np.float64))
 
 
-def table_hull(points: NDArray[np.float32], plane: SupportPlane) -> trimesh.Trimesh:
+def table_hull(points: NDArray[np.float32], plane: SupportPlane, background: NDArray[np.float32]) -> trimesh.Trimesh:
     """Convex hull of the seen points and their shadow straight down on the table."""
     shadow = points - np.outer(plane.height(points), plane.normal)
     return trimesh.convex.convex_hull(np.concatenate([points, shadow]).astype(np.float64))
 
 
-def poisson(points: NDArray[np.float32], plane: SupportPlane) -> trimesh.Trimesh:
+def poisson(points: NDArray[np.float32], plane: SupportPlane, background: NDArray[np.float32]) -> trimesh.Trimesh:
     """Screened Poisson reconstruction (Kazhdan and Hoppe, 2013) of the seen points and their shadow, by Open3D."""
     shadow = points - np.outer(plane.height(points), plane.normal)
     cloud = _with_normals(points)
@@ -41,7 +54,7 @@ def poisson(points: NDArray[np.float32], plane: SupportPlane) -> trimesh.Trimesh
     return _closed(mesh)
 
 
-def alpha_shape(points: NDArray[np.float32], plane: SupportPlane) -> trimesh.Trimesh:
+def alpha_shape(points: NDArray[np.float32], plane: SupportPlane, background: NDArray[np.float32]) -> trimesh.Trimesh:
     """Alpha shape of the seen points and their shadow on the table, alpha 2 cm, by Open3D."""
     shadow = points - np.outer(plane.height(points), plane.normal)
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(np.concatenate([points, shadow]).astype(np.float64)))
@@ -69,7 +82,30 @@ def make_method(name: str, settings: ReconstructorSettings | None = None, device
     if not Path(name).is_dir():
         raise ValueError(f"{name!r} is neither a checkpoint folder nor one of {', '.join(BASELINES)}")
     model = Reconstructor.load(name, settings, device)
-    return lambda points, plane: model.complete(points, plane).mesh
+    return lambda points, plane, background: model.complete(points, plane, background=background).mesh
+
+
+def method_labels(names: Sequence[str]) -> list[str]:
+    """A short label for each method that differs from the others': of paths, as many last parts as that takes.
+
+    Raises:
+        ValueError: the same method twice.
+    """
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"{repeated[0]!r} is given {names.count(repeated[0])} times")
+    paths = [Path(name) if name in BASELINES else Path(name).resolve() for name in names]
+    labels = []
+    for path in paths:
+        for length in range(1, len(path.parts) + 1):
+            tail = path.parts[-length:]
+            if [other.parts[-length:] for other in paths].count(tail) == 1:
+                break
+        labels.append("/".join(tail))
+    repeated = [label for label in labels if labels.count(label) > 1]
+    if repeated:
+        raise ValueError(f"methods {list(names)} are the same folder")
+    return labels
 
 
 def _with_normals(points: NDArray[np.float32]) -> o3d.geometry.PointCloud:

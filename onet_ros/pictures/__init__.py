@@ -9,6 +9,7 @@ from onet_ros.pictures.colours import (
     confidence_colours,
     error_colours,
 )
+from onet_ros.pictures.comparisons import Comparison, comparison_row, comparison_sheet, surface_distances
 from onet_ros.pictures.curves import save_training_curves
 from onet_ros.pictures.reconstructions import (
     CAPTURE_COLUMNS,
@@ -36,12 +37,15 @@ __all__ = [
     "OBJECT_PALETTE",
     "SEEN",
     "TRUTH",
+    "Comparison",
     "Image",
     "Stage",
     "View",
     "add_scale_bar",
     "capture_row",
     "colour_legend",
+    "comparison_row",
+    "comparison_sheet",
     "confidence_colours",
     "confidence_legend",
     "contact_sheet",
@@ -54,4 +58,5 @@ __all__ = [
     "save_training_curves",
     "shape_picture",
     "shape_sheet",
+    "surface_distances",
 ]
