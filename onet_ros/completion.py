@@ -19,7 +19,7 @@ from onet_ros.networks import PRECISIONS, Checkpoint, InferenceNetwork, Observat
 from onet_ros.scene import UNIT_BOX, SupportPlane, UnitFrame, object_unit_frame
 from onet_ros.settings import check_settings, setting
 from onet_ros.stopwatch import Stopwatch
-from onet_ros.surface import ExtractionSettings, Pace, SurfaceError, collision_mesh, extract_surfaces
+from onet_ros.surface import ExtractionSettings, Pace, SurfaceError, collision_mesh, extract_surfaces, face_areas
 
 # Up in a camera's optical frame (x right, y down, z forward): what an upright camera without a table goes by.
 OPTICAL_UP = np.array([0.0, -1.0, 0.0])
@@ -225,11 +225,12 @@ class ObjectCompleter:
         with watch.stage("collision"):
             simple = collision_mesh(mesh, self._extraction)
         with watch.stage("confidence"):
-            distances, _ = cKDTree(one.points).query(mesh.vertices)
-            confidence = np.exp(-0.5 * (distances / self._completion.seen_distance) ** 2).astype(np.float32)
-            seen_area = mesh.area_faces[confidence[mesh.faces].mean(axis=1) > 0.5].sum()
+            vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
+            confidence = self._confidence(vertices, one.points)
+            areas = face_areas(vertices, faces)
+            seen_area = areas[confidence[faces].mean(axis=1) > 0.5].sum()
         rotation = one.frame.rotation
-        along_axes = mesh.vertices @ rotation.T
+        along_axes = vertices @ rotation.T
         low, high = along_axes.min(axis=0), along_axes.max(axis=0)
         T_source_object = np.eye(4)
         T_source_object[:3, :3] = rotation.T
@@ -241,8 +242,16 @@ class ObjectCompleter:
             T_source_object=T_source_object,
             size=high - low,
             indices=one.indices,
-            seen_fraction=float(seen_area / mesh.area),
+            seen_fraction=float(seen_area / areas.sum()),
         )
+
+    def _confidence(self, vertices: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float32]:
+        """(V,), falling with the distance to the nearest seen point as a Gaussian does; 0 where it is below 0.001."""
+        sigma = self._completion.seen_distance
+        tree = cKDTree(seen, compact_nodes=False, balanced_tree=False)
+        distances, _ = tree.query(vertices, eps=0.02, distance_upper_bound=3.7 * sigma, workers=-1)
+        confidence: NDArray[np.float32] = np.exp(-0.5 * (distances / sigma) ** 2).astype(np.float32)  # inf when far
+        return confidence
 
 
 def _plane_under(points: NDArray[np.float64], up: NDArray[np.float64]) -> SupportPlane:

@@ -11,6 +11,7 @@ from onet_ros.surface.refine import refine_vertices, vertex_normals
 from onet_ros.surface.settings import ExtractionSettings
 from onet_ros.surface.simplify import simplify_mesh
 from onet_ros.surface.soundness import is_sound, surface_deviation
+from onet_ros.surface.triangles import face_areas
 
 __all__ = [
     "POINTS_ASKED",
@@ -26,6 +27,7 @@ __all__ = [
     "extract_meshes",
     "extract_surface",
     "extract_surfaces",
+    "face_areas",
     "is_sound",
     "keep_bodies",
     "refine_vertices",

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from onet_ros.surface.field import SurfaceError
-from onet_ros.surface.soundness import signed_volumes
+from onet_ros.surface.triangles import areas_and_volumes, compact, piece_labels
 
 
 def keep_bodies(mesh: trimesh.Trimesh, min_fraction: float) -> trimesh.Trimesh:
@@ -26,9 +24,10 @@ def keep_bodies(mesh: trimesh.Trimesh, min_fraction: float) -> trimesh.Trimesh:
     Raises:
         SurfaceError: there is no body with positive volume.
     """
-    labels = _body_labels(mesh)
-    volumes = np.bincount(labels, signed_volumes(mesh))
-    areas = np.bincount(labels, mesh.area_faces)
+    vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
+    count, labels = piece_labels(faces)
+    face_areas, face_volumes = areas_and_volumes(vertices, faces)
+    areas, volumes = np.bincount(labels, face_areas), np.bincount(labels, face_volumes)
     bodies = np.flatnonzero(volumes > 0)
     if not len(bodies):
         raise SurfaceError(f"mesh bounds no positive volume: its pieces have {volumes[:10].tolist()} m^3")
@@ -37,21 +36,13 @@ def keep_bodies(mesh: trimesh.Trimesh, min_fraction: float) -> trimesh.Trimesh:
 
     kept: list[int] = []
     for body in bodies:
-        vertex = np.asarray(mesh.triangles)[np.argmax(labels == body), 0]
-        if not any(_contains(np.asarray(mesh.triangles)[labels == other], vertex) for other in kept):
+        vertex = vertices[faces[np.argmax(labels == body), 0]]
+        if not any(_contains(vertices[faces[labels == other]], vertex) for other in kept):
             kept.append(int(body))
-    if len(kept) == len(volumes):
+    if len(kept) == count:
         return mesh
-    vertices, faces = _compact(np.asarray(mesh.vertices), np.asarray(mesh.faces)[np.isin(labels, kept)])
+    vertices, faces = compact(vertices, faces[np.isin(labels, kept)])
     return trimesh.Trimesh(vertices=vertices, faces=faces, process=False)
-
-
-def _body_labels(mesh: trimesh.Trimesh) -> NDArray[np.int64]:
-    """(F,) number of the connected piece of each face; pieces share no vertex."""
-    a, b, c = np.asarray(mesh.faces).T
-    edges = coo_matrix((np.ones(2 * len(a), dtype=bool), (np.r_[a, b], np.r_[b, c])), shape=2 * (len(mesh.vertices),))
-    _, vertex_labels = connected_components(edges, directed=False)
-    return np.unique(vertex_labels[a], return_inverse=True)[1].ravel()
 
 
 def _contains(triangles: NDArray[np.float64], point: NDArray[np.float64]) -> bool:
@@ -67,10 +58,3 @@ def _contains(triangles: NDArray[np.float64], point: NDArray[np.float64]) -> boo
     ab, bc, ca = (np.einsum("ij,ij->i", p, q) for p, q in ((a, b), (b, c), (c, a)))
     denominator = la * lb * lc + ab * lc + bc * la + ca * lb
     return bool(2 * np.arctan2(numerator, denominator).sum() > 2 * np.pi)
-
-
-def _compact(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Vertices that faces refer to, and the faces renumbered."""
-    used = np.zeros(len(vertices), dtype=bool)
-    used[faces] = True
-    return vertices[used], (np.cumsum(used) - 1)[faces]

@@ -19,6 +19,7 @@ import trimesh
 from numpy.typing import ArrayLike, NDArray
 
 from onet_ros.surface.field import Field, call_field, default_chunk_size, evaluate_field
+from onet_ros.surface.triangles import normals_of_twice_the_area
 
 MAX_MOVE = 0.5  # how far a vertex may go, in shortest cell edges
 FIRST_PROBE = 0.25  # where to look first when the slope is unknown, in shortest cell edges
@@ -162,12 +163,12 @@ def _move_without_flips(
     vertices: NDArray[np.float64], moves: NDArray[np.float64], faces: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """(V, 3) vertices + moves, with the moves of triangles that would turn too far shortened until none does."""
-    before = _face_normals(vertices, faces)
+    before = normals_of_twice_the_area(vertices, faces)
     share = np.ones((len(vertices), 1))
     halvings = 0
     while True:
         moved = vertices + share * moves
-        after = _face_normals(moved, faces)
+        after = normals_of_twice_the_area(moved, faces)
         lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
         turned = np.einsum("ij,ij->i", before, after) < MIN_NORMAL_COSINE * lengths
         if not turned.any():
@@ -175,9 +176,3 @@ def _move_without_flips(
         # A triangle whose three vertices stay has not turned, so this ends.
         share[faces[turned]] *= 0.5 if halvings < MAX_HALVINGS else 0.0
         halvings += 1
-
-
-def _face_normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(F, 3) normals of twice the area's length."""
-    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
-    return np.cross(b - a, c - a)

@@ -6,20 +6,20 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from onet_ros.surface.triangles import areas_and_volumes, is_closed
+
 
 def is_sound(mesh: trimesh.Trimesh) -> bool:
     """Whether a mesh is closed, wound consistently, bounds a positive volume and has no triangle without area."""
-    closed = len(mesh.faces) and mesh.is_watertight and mesh.is_winding_consistent
-    return bool(closed and signed_volumes(mesh).sum() > 0 and mesh.area_faces.all())
+    return are_sound(np.asarray(mesh.vertices), np.asarray(mesh.faces))
 
 
-def signed_volumes(mesh: trimesh.Trimesh) -> NDArray[np.float64]:
-    """(F,) m^3, volumes of the tetrahedra between each face and a point amid the mesh, positive where it is outside.
-
-    Summed over a closed mesh they are the volume it bounds, negative when it is inside out.
-    """
-    a, b, c = np.moveaxis(np.asarray(mesh.triangles) - mesh.bounds.mean(axis=0), 1, 0)
-    return np.einsum("ij,ij->i", a, np.cross(b, c)) / 6
+def are_sound(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> bool:
+    """`is_sound` of plain arrays."""
+    if not is_closed(faces):
+        return False
+    areas, volumes = areas_and_volumes(vertices, faces)
+    return bool(volumes.sum() > 0 and areas.all())
 
 
 def surface_deviation(mesh: trimesh.Trimesh, reference: trimesh.Trimesh, samples: int = 10_000) -> tuple[float, float]:
