@@ -26,6 +26,7 @@ from onet_ros.networks import Checkpoint, load_checkpoint
 from onet_ros.scene import (
     ObjectCluster,
     PlaneSettings,
+    PlaneTracker,
     PointCloud,
     RegionOfInterest,
     SegmentationSettings,
@@ -90,6 +91,7 @@ def find_objects(
     plane: SupportPlane | None = None,
     up: ArrayLike | None = None,
     watch: Stopwatch | None = None,
+    tracker: PlaneTracker | None = None,
 ) -> Scene:
     """The first half of `Reconstructor.reconstruct`, which explains the arguments; needs no network.
 
@@ -103,7 +105,8 @@ def find_objects(
         cloud = settings.region.crop(cloud, viewpoint=viewpoint)
     if plane is None:
         with watch.stage("plane"):
-            fit = find_support_plane(cloud.valid_points, viewpoint, settings.plane, up)
+            find = tracker.find if tracker else find_support_plane
+            fit = find(cloud.valid_points, viewpoint, settings.plane, up)
         if fit.plane is None:
             return Scene(cloud, None, [], f"no support plane: {fit.reason}")
         plane = fit.plane
@@ -165,6 +168,7 @@ class Reconstructor:
         plane: SupportPlane | None = None,
         up: ArrayLike | None = None,
         watch: Stopwatch | None = None,
+        tracker: PlaneTracker | None = None,
     ) -> Reconstruction:
         """Find and complete the objects on the table of a whole cloud.
 
@@ -174,12 +178,13 @@ class Reconstructor:
             plane: the support plane if it is known; found in the cloud otherwise.
             up: (3,) roughly upwards in the cloud's frame, where that is known.
             watch: keeps the time instead of one of the call's own.
+            tracker: for the clouds of a stream in one frame, where each probably shows the plane of the one before.
 
         Raises:
             CloudError: there is not one usable point.
         """
         watch = watch or Stopwatch()
-        scene = find_objects(cloud, self.settings, viewpoint, plane, up, watch)
+        scene = find_objects(cloud, self.settings, viewpoint, plane, up, watch, tracker)
         if scene.plane is None:
             return Reconstruction(None, [], [scene.reason], watch.seconds)
         failures: list[str] = []

@@ -34,7 +34,7 @@ from onet_ros.ros.node_settings import NodeSettings, ParameterError
 from onet_ros.ros.parameters import NodeParameters
 from onet_ros.ros.publishers import ResultPublisher
 from onet_ros.ros.worker import SUPERSEDED, DroppedClouds, LatestValueWorker
-from onet_ros.scene import CloudError, PointCloud, decode_point_cloud2
+from onet_ros.scene import CloudError, PlaneTracker, PointCloud, decode_point_cloud2
 
 UP_IN_TARGET_FRAME = (0.0, 0.0, 1.0)  # of a robot's base, odometry or map, REP 103
 SPIN_TIMEOUT = 0.1  # seconds until a signal is noticed
@@ -57,6 +57,7 @@ class OnetNode(Node):
         self.dropped = DroppedClouds(self.get_logger().warning)
         self._published_clouds = 0
         self._reconstructor = self._load_reconstructor(settings)
+        self._plane_tracker = PlaneTracker()
         self._target_frame = TargetFrame(self, settings.target_frame)
         self._results = ResultPublisher(self, settings, self.dropped.warn)
         self._worker = LatestValueWorker(self._process, lambda: self.dropped.add(SUPERSEDED))
@@ -126,7 +127,10 @@ class OnetNode(Node):
             self._reconstructor = Reconstructor(self._reconstructor.checkpoint, self.settings.reconstructor)
         up = UP_IN_TARGET_FRAME if self._target_frame.frame_id else None
         return self._reconstructor.reconstruct(
-            transform_cloud(cloud, T_target_cloud), viewpoint=T_target_cloud[:3, 3], up=up
+            transform_cloud(cloud, T_target_cloud),
+            viewpoint=T_target_cloud[:3, 3],
+            up=up,
+            tracker=self._plane_tracker,
         )
 
 

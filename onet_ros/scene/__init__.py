@@ -6,6 +6,7 @@ Knows points, planes and frames; nothing of networks, fields or ROS.
 from onet_ros.scene.captures import Capture, CaptureError, depth_to_points, load_capture
 from onet_ros.scene.cloud import CloudError, PointCloud, RegionOfInterest, decode_point_cloud2, depth_noise
 from onet_ros.scene.plane import PlaneFit, PlaneSettings, SupportPlane, find_support_plane
+from onet_ros.scene.plane_tracker import PlaneTracker
 from onet_ros.scene.segmentation import ObjectCluster, SegmentationSettings, clusters_from_labels, segment_objects
 from onet_ros.scene.surroundings import background_points
 from onet_ros.scene.unit_frame import UNIT_BOX, UnitFrame, object_unit_frame
@@ -18,6 +19,7 @@ __all__ = [
     "ObjectCluster",
     "PlaneFit",
     "PlaneSettings",
+    "PlaneTracker",
     "PointCloud",
     "RegionOfInterest",
     "SegmentationSettings",

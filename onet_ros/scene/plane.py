@@ -93,6 +93,12 @@ class PlaneSettings:
         20_000, "Points, as measured, to which the chosen plane is fitted", minimum=100, maximum=5_000_000
     )
     iterations: int = setting(200, "RANSAC hypotheses for each candidate", minimum=10, maximum=10000)
+    reuse: int = setting(
+        30,
+        "Clouds for which a plane that the points still support is kept before all planes are compared again",
+        minimum=0,
+        maximum=1_000_000,
+    )
     seed: int = setting(
         0, "Seed of the random choices: the same cloud gives the same plane", minimum=0, maximum=2**31 - 1
     )
@@ -182,7 +188,7 @@ def find_support_plane(
     if not planes:
         return PlaneFit(None, "no support plane: " + "; ".join(refusals))
     best = _most_explaining([_evidence(plane, lying, sample, view, settings) for plane, lying in planes])
-    plane = _refined(best.plane, cloud[rng.integers(len(cloud), size=settings.fit_size)], view, settings)
+    plane = refined_plane(best.plane, cloud[rng.integers(len(cloud), size=settings.fit_size)], view, settings)
     return PlaneFit(plane, "", best.lying / len(sample))
 
 
@@ -216,18 +222,32 @@ def _admissible(
     """The planes that a camera can look down on, and why the others are none."""
     kept, refusals = [], []
     for plane, lying in planes:
-        above = float(plane.height(view))
-        tilt = 0.0
-        if up is not None:
-            upward = np.asarray(up, dtype=np.float64)
-            tilt = math.acos(np.clip(plane.normal @ upward / np.linalg.norm(upward), -1.0, 1.0))
-        if above < settings.distance_threshold:
-            refusals.append(f"the camera lies in a plane ({above:.3f} m above it)")
-        elif tilt > settings.max_tilt:
-            refusals.append(f"a plane is tilted by {tilt:.2f} rad (max_tilt {settings.max_tilt:.2f})")
+        refusal = _refusal(plane, view, settings, up)
+        if refusal:
+            refusals.append(refusal)
         else:
             kept.append((plane, lying))
     return kept, refusals
+
+
+def is_admissible(
+    plane: SupportPlane, view: NDArray[np.float64], settings: PlaneSettings, up: ArrayLike | None
+) -> bool:
+    """Whether a camera at `view` looks down on the plane, and the plane lies level where `up` is known."""
+    return not _refusal(plane, view, settings, up)
+
+
+def _refusal(plane: SupportPlane, view: NDArray[np.float64], settings: PlaneSettings, up: ArrayLike | None) -> str:
+    """Why the plane is not admissible; empty when it is."""
+    above = float(plane.height(view))
+    if above < settings.distance_threshold:
+        return f"the camera lies in a plane ({above:.3f} m above it)"
+    if up is not None:
+        upward = np.asarray(up, dtype=np.float64)
+        tilt = math.acos(np.clip(plane.normal @ upward / np.linalg.norm(upward), -1.0, 1.0))
+        if tilt > settings.max_tilt:
+            return f"a plane is tilted by {tilt:.2f} rad (max_tilt {settings.max_tilt:.2f})"
+    return ""
 
 
 def _evidence(
@@ -268,7 +288,7 @@ def _most_explaining(candidates: list[_Candidate]) -> _Candidate:
     return best
 
 
-def _refined(
+def refined_plane(
     plane: SupportPlane, cloud: NDArray[np.floating], view: NDArray[np.float64], settings: PlaneSettings
 ) -> SupportPlane:
     """Weighted least squares on the cloud's inliers, repeated while the inlier band narrows to the noise.
