@@ -51,6 +51,19 @@ def test_half_precision_weights_come_back_as_float32(folder):
     torch.testing.assert_close(logits(again.network), logits(loaded.network), atol=1e-2, rtol=1e-2)
 
 
+def test_a_checkpoint_from_before_there_were_frames_is_one_of_the_unit_frame(folder):
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    del config["network"]["frame"]
+    (folder / CONFIG_FILE).write_text(json.dumps(config))
+    assert load_checkpoint(folder).network.frame == "unit"
+
+
+def test_the_frame_of_a_network_comes_back(tmp_path):
+    network = OccupancyNetwork("pointnet_cbn", *SIZES, frame="camera")
+    save_checkpoint(tmp_path, Checkpoint(network, 64, 0.35))
+    assert load_checkpoint(tmp_path).network.frame == "camera"
+
+
 def test_the_configuration_is_readable_json(folder):
     assert json.loads((folder / CONFIG_FILE).read_text())["network"]["architecture"] == "pointnet_cbn"
 

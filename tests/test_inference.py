@@ -9,6 +9,11 @@ from onet_ros.networks import InferenceNetwork, Observation, OccupancyNetwork
 
 SIZES = {
     "pointnet_cbn": ({"hidden_size": 32, "code_size": 24}, {"code_size": 24, "hidden_size": 40}),
+    "pointnet_cbn along the camera's axes": (
+        {"hidden_size": 32, "code_size": 24},
+        {"code_size": 24, "hidden_size": 40},
+        "camera",
+    ),
     "local_planes": (
         {"channels": 8, "resolution": 16, "point_size": 8, "planes": "camera+top+side"},
         {"channels": 8, "hidden_size": 12, "blocks": 3},

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from onet_ros.networks import Observation, OccupancyNetwork
+from onet_ros.networks.camera_frame import camera_axes, turned, turned_observation
+from onet_ros.networks.planes import BOX_CENTRE
 
 SMALL = {
     "pointnet_cbn": ({"hidden_size": 16, "code_size": 8}, {"code_size": 8, "hidden_size": 16}),
@@ -129,3 +131,43 @@ def test_an_observation_of_the_wrong_shape_is_refused(field, value, message):
     parts = {k: getattr(observation(), k) for k in ("points", "background", "viewpoint", "scale")}
     with pytest.raises(ValueError, match=message):
         Observation(**{**parts, field: value})
+
+
+class TestCameraFrame:
+    """Everything turned about the middle of the unit box leaves such a network as it was; a plain one notices."""
+
+    def network(self, frame):
+        torch.manual_seed(0)
+        network = OccupancyNetwork("pointnet_cbn", *SMALL["pointnet_cbn"], frame=frame)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        return network.eval()
+
+    def test_it_cannot_tell_a_tilted_world_from_an_upright_one(self):
+        seen, queries = observation(), torch.rand(2, 30, 3) - 0.5
+        tilt = torch.tensor([[0.8, 0.0, -0.6], [0.0, 1.0, 0.0], [0.6, 0.0, 0.8]]).expand(
+            2, 3, 3
+        )  # camera higher or lower
+        other = turned_observation(seen, tilt)
+        blind, plain = self.network("camera"), self.network("unit")
+        torch.testing.assert_close(blind(other, turned(queries, tilt)), blind(seen, queries), atol=1e-5, rtol=1e-4)
+        assert (plain(other, turned(queries, tilt)) - plain(seen, queries)).abs().max() > 1e-2
+
+    def test_it_is_the_plain_network_along_the_cameras_axes(self):
+        seen, queries = observation(), torch.rand(2, 30, 3) - 0.5
+        axes = camera_axes(seen)
+        expected = self.network("unit")(turned_observation(seen, axes), turned(queries, axes))
+        torch.testing.assert_close(self.network("camera")(seen, queries), expected)
+
+    def test_the_camera_looks_along_its_third_axis(self):
+        seen = observation()
+        viewpoint = turned_observation(seen, camera_axes(seen)).viewpoint - BOX_CENTRE
+        torch.testing.assert_close(viewpoint[:, :2], torch.zeros(2, 2), atol=1e-5, rtol=0.0)
+        assert (viewpoint[:, 2] < -4.0).all()
+
+    def test_planes_in_the_unit_frame_refuse_it(self):
+        with pytest.raises(ValueError, match="'camera' is not for architecture 'local_planes'"):
+            OccupancyNetwork("local_planes", *SMALL["local_planes"], frame="camera")
+        with pytest.raises(ValueError, match="unknown frame 'world'"):
+            OccupancyNetwork("pointnet_cbn", {}, {}, frame="world")

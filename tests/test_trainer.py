@@ -155,6 +155,17 @@ class TestRunFolder:
             Trainer(dataclasses.replace(TINY, **change), begun)
         assert (begun / "last.pt").read_bytes() == before
 
+    def test_a_run_of_before_goes_on_whose_record_names_settings_that_did_nothing(self, begun, tmp_path):
+        shutil.copytree(begun, tmp_path / "run")
+        record = tmp_path / "run" / "config.json"
+        config = json.loads(record.read_text())
+        config["world"]["unit_frame"] = True
+        del config["network"]["frame"]
+        record.write_text(json.dumps(config))
+        trainer = Trainer(TINY, tmp_path / "run")
+        trainer.run()
+        assert trainer.step == TINY.steps
+
     def test_a_state_of_another_architecture_is_refused(self, begun, tmp_path):
         shutil.copy(begun / "last.pt", tmp_path / "last.pt")  # without the settings it was made with
         wide = NetworkSettings(encoder={"hidden_size": 16, "code_size": 8}, decoder={"code_size": 8, "hidden_size": 8})

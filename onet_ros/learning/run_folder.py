@@ -15,6 +15,9 @@ CONFIG_FILE, HISTORY_FILE = "config.json", "history.jsonl"
 # rate's descent off; that is what asking for more steps means.)
 CHANGEABLE = ("steps", "validate_every", "checkpoint_every", "workers", "threads", "device")
 
+# Settings of the world that earlier versions declared and that never did anything.
+WITHOUT_EFFECT = ("unit_frame",)
+
 
 class RunError(ValueError):
     """A run that cannot go on; the message names the folder and the reason."""
@@ -30,7 +33,9 @@ def settings_to_go_on(folder: Path, settings: TrainingSettings) -> list[str]:
     if not path.exists():
         return []
     try:
-        begun = from_mapping(TrainingSettings, json.loads(path.read_text()))
+        values = json.loads(path.read_text())
+        values["world"] = {k: v for k, v in values.get("world", {}).items() if k not in WITHOUT_EFFECT}
+        begun = from_mapping(TrainingSettings, values)
     except ValueError as error:
         raise RunError(
             f"{path} does not say how the run in {folder} was begun: {error}; take another folder"

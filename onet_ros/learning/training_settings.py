@@ -19,12 +19,14 @@ S = TypeVar("S")
 class NetworkSettings:
     """Architecture and sizes; what the sizes mean is the architecture's own.
 
-    The defaults are the point-cloud network of Occupancy Networks (CVPR 2019).
+    The defaults are the point-cloud network of Occupancy Networks (CVPR 2019). `frame` "camera" takes the alignment
+    with gravity away, for comparison (see `OccupancyNetwork`).
     """
 
     architecture: str = "pointnet_cbn"
     encoder: dict[str, Any] = field(default_factory=lambda: {"hidden_size": 512, "code_size": 512})
     decoder: dict[str, Any] = field(default_factory=lambda: {"code_size": 512, "hidden_size": 256})
+    frame: str = "unit"
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,6 @@ class WorldSettings:
         neighbours: probability that other objects stand around.
         mask_errors: probability that the object was cut out imperfectly.
         plane_error: strength of the error of the fitted table, 1 is about 0.3 degrees and 1 mm.
-        unit_frame: False leaves the object in a gravity-free frame of the camera (for comparison).
         families: names of shape families, None for all.
     """
 
@@ -53,7 +52,6 @@ class WorldSettings:
     neighbours: float = 0.6
     mask_errors: float = 0.6
     plane_error: float = 1.0
-    unit_frame: bool = True
     families: Sequence[str] | None = None
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
+from onet_ros.networks.camera_frame import TurnedCode, TurnedField, camera_axes, turned_observation
 from onet_ros.networks.cbn_decoder import CBNDecoder
 from onet_ros.networks.cbn_field import CBNField
 from onet_ros.networks.folded_local_encoder import FoldedLocalEncoder
@@ -64,11 +65,16 @@ class InferenceNetwork:
     @torch.no_grad()
     def encode(self, observation: Observation) -> Any:
         """The code of B objects, as `OccupancyNetwork.encode` gives it."""
-        return self._encoder(observation)
+        if self.network.frame == "unit":
+            return self._encoder(observation)
+        axes = camera_axes(observation)
+        return TurnedCode(self._encoder(turned_observation(observation, axes)), axes)
 
     @torch.no_grad()
     def field(self, code: Any) -> OccupancyField:
         """The field of the B objects of a code."""
+        if isinstance(code, TurnedCode):
+            return TurnedField(self.field(code.code), code.axes)
         decoder = self.network.decoder
         if isinstance(decoder, LocalDecoder):
             return LocalField(decoder, code)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onet_ros.networks.camera_frame import TurnedCode, camera_axes, turned, turned_observation
 from onet_ros.networks.cbn_decoder import CBNDecoder
 from onet_ros.networks.local_decoder import LocalDecoder
 from onet_ros.networks.local_encoder import LocalEncoder
@@ -19,6 +20,8 @@ ARCHITECTURES: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
     "local_planes": (LocalEncoder, LocalDecoder),
 }
 
+FRAMES = ("unit", "camera")
+
 
 class OccupancyNetwork(nn.Module):
     """f(query | observation) as logits: the probability of being inside the object is sigmoid(logit).
@@ -27,15 +30,25 @@ class OccupancyNetwork(nn.Module):
         architecture: a key of ARCHITECTURES.
         encoder: keyword arguments of the encoder (sizes).
         decoder: keyword arguments of the decoder (sizes).
+        frame: "unit" as given, z up; "camera" turns everything into the camera's axes first, to learn what gravity is
+            worth (see `camera_frame`).
 
     Raises:
-        ValueError: unknown architecture, or sizes that it does not take.
+        ValueError: unknown architecture or frame, or sizes or a frame that the architecture does not take.
     """
 
-    def __init__(self, architecture: str, encoder: dict[str, Any], decoder: dict[str, Any]) -> None:
+    def __init__(
+        self, architecture: str, encoder: dict[str, Any], decoder: dict[str, Any], frame: str = "unit"
+    ) -> None:
         super().__init__()
         if architecture not in ARCHITECTURES:
             raise ValueError(f"unknown architecture {architecture!r}; known are {', '.join(sorted(ARCHITECTURES))}")
+        if frame not in FRAMES:
+            raise ValueError(f"unknown frame {frame!r}; known are {', '.join(FRAMES)}")
+        if frame == "camera" and architecture == "local_planes":
+            raise ValueError(
+                "frame 'camera' is not for architecture 'local_planes', whose planes lie in the unit frame"
+            )
         encoder_class, decoder_class = ARCHITECTURES[architecture]
         try:
             self.encoder = encoder_class(**encoder)
@@ -44,14 +57,25 @@ class OccupancyNetwork(nn.Module):
             raise ValueError(
                 f"architecture {architecture!r} refuses its sizes {encoder} / {decoder}: {error}"
             ) from error
-        self.config: dict[str, Any] = {"architecture": architecture, "encoder": dict(encoder), "decoder": dict(decoder)}
+        self.frame = frame
+        self.config: dict[str, Any] = {
+            "architecture": architecture,
+            "encoder": dict(encoder),
+            "decoder": dict(decoder),
+            "frame": frame,
+        }
 
     def encode(self, observation: Observation) -> Any:
         """What the decoder needs to know of the B objects; its form is the architecture's own."""
-        return self.encoder(observation)
+        if self.frame == "unit":
+            return self.encoder(observation)
+        axes = camera_axes(observation)
+        return TurnedCode(self.encoder(turned_observation(observation, axes)), axes)
 
     def decode(self, queries: Tensor, code: Any) -> Tensor:
         """queries: (B, M, 3) float32, unit frame -> logits (B, M)."""
+        if isinstance(code, TurnedCode):
+            queries, code = turned(queries, code.axes), code.code
         logits: Tensor = self.decoder(queries, code)
         return logits
 

@@ -18,7 +18,7 @@ KINDS = ("top", "side", "front", "camera")
 _AXES = {"top": (0, 1), "side": (0, 2), "front": (1, 2)}
 _LOW = torch.tensor([-0.64, -0.56, -0.06])
 _HIGH = torch.tensor([0.48, 0.56, 1.06])
-_CENTRE = torch.tensor([-0.08, 0.0, 0.45])
+BOX_CENTRE = torch.tensor([-0.08, 0.0, 0.45])  # middle of the unit box above the table
 _REACH = 0.8  # half width of the camera plane at the centre's distance, units
 _NEAREST = 0.05  # depth in the camera below which nothing is projected any larger, units
 
@@ -40,7 +40,7 @@ class CameraView:
     @classmethod
     def looking_at_box(cls, viewpoint: Tensor) -> CameraView:
         """viewpoint: (B, 3) unit frame."""
-        offset = _CENTRE.to(viewpoint) - viewpoint
+        offset = BOX_CENTRE.to(viewpoint) - viewpoint
         distance = offset.norm(dim=1, keepdim=True)
         forward = offset / distance
         # The camera stands on the +x side: +y is to its right however high it looks from.
