@@ -1,7 +1,7 @@
 # Everything a user or developer runs, with all set-up included. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup messages demo test test-all lint format train eval clean distclean
+.PHONY: help setup messages demo test test-all lint format train eval ablation clean distclean
 
 CLOUD ?=
 CONFIG ?= config/training/onet_small_cpu.yaml
@@ -58,6 +58,10 @@ train: setup  ## train a network on the simulated world: CONFIG, OUT
 
 eval: setup  ## score a network against true shapes: DATA
 	@$(RUN) onet eval --data "$(DATA)" $(ARGS)
+
+ablation: OUT = runs/ablation
+ablation: setup  ## what each part of the simulated world buys: DATA, OUT
+	@$(RUN) python -m onet_ros.learning.ablation --data "$(DATA)" --out "$(OUT)" $(ARGS)
 
 clean:  ## remove what was built and cached, but not the virtual environment
 	rm -rf build install log .cache .mypy_cache .pytest_cache .ruff_cache onet_ros.egg-info

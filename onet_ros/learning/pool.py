@@ -41,19 +41,40 @@ class Batch:
 
 
 class ChunkStream(Dataset[Samples]):
-    """Chunk index -> Samples; index `first` + i of the whole run is item i."""
+    """Chunk index -> Samples; index `first` + i of the whole run is item i.
 
-    def __init__(self, seed: int, size: int, world: WorldSettings, first: int, count: int, device: str = "cpu") -> None:
+    Args:
+        kept: chunks of the same seed, size and world by their index in the run: taken from there, and put there when
+            they are made. For runs of one process that are to share them.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        size: int,
+        world: WorldSettings,
+        first: int,
+        count: int,
+        device: str = "cpu",
+        kept: dict[int, Samples] | None = None,
+    ) -> None:
         self.seed, self.size, self.world = seed, size, world
         self.first, self.count, self.device = first, count, device
+        self.kept = kept
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, item: int) -> Samples:
-        generator = stream_generator(self.seed, CHUNK_STREAM, self.first + item)
+        index = self.first + item
+        if self.kept is not None and index in self.kept:
+            return self.kept[index]
+        generator = stream_generator(self.seed, CHUNK_STREAM, index)
         with torch.no_grad():
-            return make_samples(self.size, generator, self.world, self.device)
+            chunk = make_samples(self.size, generator, self.world, self.device)
+        if self.kept is not None:
+            self.kept[index] = chunk
+        return chunk
 
 
 class SamplePool:
@@ -63,6 +84,7 @@ class SamplePool:
         first_step: the step to go on from; the chunks that were in the pool then are made again.
         workers: processes that make chunks ahead; 0 makes them in this process (on a GPU, on that device).
         own, own_share: the user's prepared objects, and how likely a sample of a batch is one of theirs.
+        kept: see `ChunkStream`; without workers.
     """
 
     def __init__(
@@ -78,13 +100,14 @@ class SamplePool:
         device: str = "cpu",
         own: OwnObjects | None = None,
         own_share: float = 0.0,
+        kept: dict[int, Samples] | None = None,
     ) -> None:
         self.seed, self.steps_per_chunk = seed, steps_per_chunk
         self._world, self._own, self._own_share = world, own, own_share
         newest = first_step // steps_per_chunk
         oldest = max(0, newest - chunks_kept + 1)
         count = last_step // steps_per_chunk + 1 - oldest
-        stream = ChunkStream(seed, chunk_size, world, oldest, count, device)
+        stream = ChunkStream(seed, chunk_size, world, oldest, count, device, kept)
         loader = DataLoader(
             stream,
             batch_size=None,

@@ -27,7 +27,7 @@ from onet_ros.learning.pool import VALIDATION_STREAM, Batch, SamplePool, draw_ba
 from onet_ros.learning.run_folder import HISTORY_FILE, RunError, settings_to_go_on, write_settings
 from onet_ros.learning.training_curves import Curves, Stopwatch
 from onet_ros.learning.training_settings import TrainingSettings
-from onet_ros.learning.world import make_samples
+from onet_ros.learning.world import Samples, make_samples
 from onet_ros.networks import Checkpoint, OccupancyNetwork, load_checkpoint, save_checkpoint
 
 STATE_FILE = "last.pt"
@@ -100,12 +100,15 @@ def validation_batches(settings: TrainingSettings, device: torch.device | str) -
 class Trainer:
     """A run in a folder; `run()` starts it or goes on with it.
 
+    Args:
+        kept: chunks of samples that runs in this process share, see `ChunkStream`.
+
     Raises:
         RunError: the folder holds a run with other settings, or one whose state does not fit this network.
     """
 
-    def __init__(self, settings: TrainingSettings, folder: str | Path) -> None:
-        self.settings, self.folder = settings, Path(folder)
+    def __init__(self, settings: TrainingSettings, folder: str | Path, kept: dict[int, Samples] | None = None) -> None:
+        self.settings, self.folder, self._kept = settings, Path(folder), kept
         self.rank, self.processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if settings.batch_size % self.processes:
             raise ValueError(f"batch_size {settings.batch_size} cannot be shared out to {self.processes} processes")
@@ -194,6 +197,7 @@ class Trainer:
             "cpu" if s.workers else str(self.device),  # a forked process cannot use a GPU
             self.own,
             s.own_share,
+            self._kept,
         )
 
     def _note_loss(self, loss: float) -> None:

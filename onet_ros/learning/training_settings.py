@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -111,12 +112,27 @@ def load_training_settings(path: str | Path | None, overrides: Sequence[str] = (
         name, separator, text = override.partition("=")
         if not separator:
             raise ValueError(f"expected name=value, got {override!r}")
-        *groups, last = name.split(".")
-        target = values
-        for group in groups:
-            target = target.setdefault(group, {})
-        target[last] = yaml.safe_load(text)
+        _put(values, name, yaml.safe_load(text))
     return from_mapping(TrainingSettings, values)
+
+
+def changed_settings(settings: TrainingSettings, changes: Mapping[str, Any]) -> TrainingSettings:
+    """The settings with some of them, by dotted names, replaced by plain values.
+
+    Raises:
+        ValueError: unknown names, values of another type; the message quotes them.
+    """
+    values = json.loads(json.dumps(dataclasses.asdict(settings)))
+    for name, value in changes.items():
+        _put(values, name, value)
+    return from_mapping(TrainingSettings, values)
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    *groups, last = name.split(".")
+    for group in groups:
+        values = values.setdefault(group, {})
+    values[last] = value
 
 
 def from_mapping(kind: type[S], values: dict[str, Any], where: str = "") -> S:
