@@ -6,6 +6,7 @@ chunks those are is fixed by the settings. So a run can be stopped anywhere and 
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from onet_ros.learning.own_objects import TENSORS, OwnObjects
 from onet_ros.learning.world import Samples, WorldSettings, make_samples
 from onet_ros.networks import Observation
 
-# Seeds of chunks, of batches, of validation and of the user's own objects must never meet.
+# Seeds of chunks, of batches, of validation and of the user's own objects must never meet; nor those of what is held
+# out to calibrate on and to check that, and of what is only looked at.
 CHUNK_STREAM, BATCH_STREAM, VALIDATION_STREAM, OWN_STREAM = 0, 1, 2, 3
+FITTING_STREAM, HELD_OUT_STREAM, SHEET_STREAM = 4, 5, 6
 
 # Batches come in a few sizes only, so that memory freed by one serves another.
 SIZE_STEP = 64
@@ -188,6 +191,26 @@ def draw_batch(samples: Samples, points: int, queries: int, generator: torch.Gen
     labels = samples.inside.gather(1, query_picks).float()
     observation = Observation(seen, around, samples.viewpoint * side.squeeze(1), samples.scale)
     return Batch(observation, asked, labels)
+
+
+def held_out_batches(
+    seed: int, stream: int, count: int, points: int, world: WorldSettings, device: torch.device | str = "cpu"
+) -> list[Batch]:
+    """At least `count` samples of a stream that training never uses, with 2048 uniform queries each.
+
+    Args:
+        points: how many seen points each has.
+    """
+    generator = stream_generator(seed, stream, 0)
+    batches: list[Batch] = []
+    made = 0
+    while made < count:
+        samples = make_samples(min(64, count), generator, world, device)
+        uniform = samples.queries.shape[1] // 2
+        samples = dataclasses.replace(samples, queries=samples.queries[:, :uniform], inside=samples.inside[:, :uniform])
+        batches.append(draw_batch(samples, points, 2048, generator))
+        made += len(samples.points)
+    return batches
 
 
 def _some_background(background: Tensor, generator: torch.Generator) -> Tensor:

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from onet_ros.learning.own_objects import OwnObjects
-from onet_ros.learning.pool import VALIDATION_STREAM, Batch, SamplePool, draw_batch, stream_generator
+from onet_ros.learning.pool import VALIDATION_STREAM, Batch, SamplePool, held_out_batches
 from onet_ros.learning.run_folder import HISTORY_FILE, RunError, settings_to_go_on, write_settings
 from onet_ros.learning.training_curves import Curves, Stopwatch
 from onet_ros.learning.training_settings import TrainingSettings
-from onet_ros.learning.world import Samples, make_samples
+from onet_ros.learning.world import Samples
 from onet_ros.networks import Checkpoint, OccupancyNetwork, load_checkpoint, save_checkpoint
 
 STATE_FILE = "last.pt"
@@ -85,16 +85,8 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 def validation_batches(settings: TrainingSettings, device: torch.device | str) -> list[Batch]:
     """Fixed samples from the validation stream, uniform queries only, as many points as the checkpoint will use."""
-    generator = stream_generator(settings.seed, VALIDATION_STREAM, 0)
-    batches: list[Batch] = []
-    made = 0
-    while made < settings.validation_samples:
-        samples = make_samples(min(64, settings.validation_samples), generator, settings.world, device)
-        uniform = samples.queries.shape[1] // 2
-        samples = dataclasses.replace(samples, queries=samples.queries[:, :uniform], inside=samples.inside[:, :uniform])
-        batches.append(draw_batch(samples, settings.points[1], 2048, generator))
-        made += len(samples.points)
-    return batches
+    count, points = settings.validation_samples, settings.points[1]
+    return held_out_batches(settings.seed, VALIDATION_STREAM, count, points, settings.world, device)
 
 
 class Trainer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +81,19 @@ class OccupancyNetwork(nn.Module):
 
     def forward(self, observation: Observation, queries: Tensor) -> Tensor:
         return self.decode(queries, self.encode(observation))
+
+    @torch.no_grad()
+    def scale_logits(self, factor: float) -> None:
+        """Multiply all logits from now on: the same surface at logit 0, more or less sure of it.
+
+        Raises:
+            ValueError: the factor is not positive.
+        """
+        if not factor > 0.0:
+            raise ValueError(f"logits can be scaled by positive factors only, got {factor}")
+        last = cast(nn.Linear, self.decoder.fc_out)  # every decoder ends in one
+        last.weight.mul_(factor)
+        last.bias.mul_(factor)
 
     @property
     def device(self) -> torch.device:

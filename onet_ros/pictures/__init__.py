@@ -10,7 +10,7 @@ from onet_ros.pictures.colours import (
     error_colours,
 )
 from onet_ros.pictures.comparisons import Comparison, comparison_row, comparison_sheet, surface_distances
-from onet_ros.pictures.curves import save_training_curves
+from onet_ros.pictures.curves import save_reliability_diagram, save_training_curves
 from onet_ros.pictures.reconstructions import (
     CAPTURE_COLUMNS,
     Stage,
@@ -55,6 +55,7 @@ __all__ = [
     "render_mesh",
     "render_points",
     "save_picture",
+    "save_reliability_diagram",
     "save_training_curves",
     "shape_picture",
     "shape_sheet",

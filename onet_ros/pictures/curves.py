@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 
 def save_training_curves(path: str | Path, runs: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
@@ -35,3 +36,37 @@ def save_training_curves(path: str | Path, runs: Mapping[str, Sequence[Mapping[s
         axes.spines[["top", "right"]].set_visible(False)
     over_steps.legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=110)
+
+
+def save_reliability_diagram(path: str | Path, curves: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]]) -> Path:
+    """What came true over what was predicted, the better the nearer to the diagonal, and below it how often it was.
+
+    Args:
+        path: .png, .svg or .pdf; folders are made.
+        curves: by name, for each bin the mean predicted probability, the observed share and the number of predictions.
+
+    Returns:
+        the path.
+
+    Raises:
+        ValueError: there is no curve.
+    """
+    if not curves:
+        raise ValueError("nothing to draw: no curve")
+    figure = Figure(figsize=(4.6, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1.0))
+    above.plot([0.0, 1.0], [0.0, 1.0], color="0.6", linestyle="--", linewidth=1.0)
+    for name, (predicted, observed, count) in curves.items():
+        above.plot(predicted, observed, marker="o", markersize=4, label=name)
+        below.plot(predicted, count, marker="o", markersize=3)
+    above.set(ylabel="share inside", xlim=(0.0, 1.0), ylim=(0.0, 1.0))
+    below.set(xlabel="predicted probability of being inside", ylabel="queries", yscale="log")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    above.legend(frameon=False, loc="upper left")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path
