@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_curves(commands)
     _add_eval(commands)
+    _add_shapes(commands)
     return parser
 
 
@@ -267,6 +268,32 @@ def _run_eval(arguments: argparse.Namespace) -> int:
     if arguments.pictures:
         for path in write_sheets(arguments.out, results):
             print(path)
+    return 0
+
+
+def _add_shapes(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "draw objects of the simulated world on one sheet, with their sizes"
+    parser = commands.add_parser("shapes", help=about, description=about)
+    parser.add_argument("--out", type=Path, default=Path("out/shapes.png"), help="PNG to write (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=100, help="of all families together (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="the same one gives the same sheet (default: %(default)s)")
+    parser.add_argument("--tile", type=int, default=144, help="px of an object's picture (default: %(default)s)")
+    parser.set_defaults(run=_run_shapes)
+
+
+def _run_shapes(arguments: argparse.Namespace) -> int:
+    from onet_ros.learning.shape_meshes import resting_size, shape_meshes
+    from onet_ros.pictures import save_picture, shape_sheet
+
+    if arguments.count < 1:
+        raise ValueError(f"--count must be at least 1, got {arguments.count}")
+    shapes = shape_meshes(arguments.count, arguments.seed)
+    captions = [
+        f"{name.replace('_', ' ')}\n" + " × ".join(f"{100.0 * edge:.0f}" for edge in resting_size(mesh)) + " cm"
+        for name, mesh in shapes
+    ]
+    sheet = shape_sheet([mesh for _, mesh in shapes], captions, tile=arguments.tile)
+    print(save_picture(arguments.out, sheet, colours=128))
     return 0
 
 

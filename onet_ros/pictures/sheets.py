@@ -134,13 +134,19 @@ def add_scale_bar(image: Image, pixels_per_metre: float, text_size: int = 15) ->
     return np.array(canvas)
 
 
-def save_picture(path: str | Path, image: Image) -> Path:
-    """Write (H, W, 3) uint8 RGB as PNG or JPEG, by the path's ending; folders are made. Returns the path."""
+def save_picture(path: str | Path, image: Image, colours: int | None = None) -> Path:
+    """Write (H, W, 3) uint8 RGB as PNG or JPEG, by the path's ending; folders are made. Returns the path.
+
+    `colours`: for PNG, reduce the picture to so many (at most 256), which shrinks the file; None keeps all.
+    """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"a picture is (H, W, 3) uint8, got shape {image.shape}, {image.dtype}")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    PillowImage.fromarray(image).save(path, quality=92, optimize=True)
+    picture = PillowImage.fromarray(image)
+    if colours is not None:
+        picture = picture.quantize(colours, dither=PillowImage.Dither.NONE)
+    picture.save(path, quality=92, optimize=True)
     return path
 
 
