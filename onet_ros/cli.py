@@ -1,4 +1,4 @@
-"""The command `onet`: completes clouds, shows the whole chain, trains and evaluates."""
+"""The command `onet`: completes clouds, shows the whole chain, trains, evaluates and measures."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 for a command that did not come to a result, 2 for wrong usage."""
     parser = _parser()
     parsed = parser.parse_args(arguments)
+    parsed.command_line = sys.argv[1:] if arguments is None else list(arguments)
     parsed.words = ["onet", *(sys.argv[1:] if arguments is None else arguments)]
     try:
         status: int = parsed.run(parsed)
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_curves(commands)
     _add_eval(commands)
     _add_shapes(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -294,6 +296,68 @@ def _run_shapes(arguments: argparse.Namespace) -> int:
     ]
     sheet = shape_sheet([mesh for _, mesh in shapes], captions, tile=arguments.tile)
     print(save_picture(arguments.out, sheet, colours=128))
+    return 0
+
+
+def _add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "measure what every stage costs, and what the paper's own way costs on this machine"
+    parser = commands.add_parser(
+        "bench",
+        help=about,
+        description=f"{about}. Takes some minutes and wants the machine to itself: whatever else runs is in the times.",
+        epilog="quick look: onet bench --resolutions 64 --objects 1 4 --parts scene completion --out out/quick.md",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/performance.md"), help="page to write (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--objects", type=int, nargs="+", default=[1, 4, 12], metavar="N", help="in a cloud (default: 1 4 12)"
+    )
+    parser.add_argument(
+        "--resolutions",
+        type=int,
+        nargs="+",
+        default=[32, 64, 128, 256],
+        metavar="R",
+        help="cells along an edge, powers of two (default: 32 64 128 256)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=5.0,
+        help="spent on each measurement; what takes longer is run once (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        metavar="PART",
+        help="scene: message to points; completion: points to messages; textbook: the same weights the paper's way; "
+        "paper: the paper's network, its way and ours; thin-parts: what is missed (default: all)",
+    )
+    parser.add_argument("--threads", type=int, default=0, help="of torch on the CPU; 0 leaves the choice to it")
+    _add_model(parser)
+    parser.set_defaults(run=_run_bench)
+
+
+def _run_bench(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from onet_ros.benchmark.bench import PARTS, BenchSettings, run_bench
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    settings = BenchSettings(
+        model=arguments.model or default_model_path(),
+        model_name=arguments.model.name if arguments.model else "those that come with the package",
+        device=arguments.device,
+        objects=arguments.objects,
+        resolutions=arguments.resolutions,
+        seconds=arguments.seconds,
+        parts=arguments.parts or PARTS,
+        command=" ".join(["onet", *arguments.command_line]),
+    )
+    run_bench(settings, arguments.out)
+    print(arguments.out)
     return 0
 
 

@@ -128,6 +128,13 @@ class SeenObject:
         )
 
 
+def object_box() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lower and upper corner (3,) of the box in which an object is looked for, unit frame."""
+    lower, upper = UNIT_BOX[0].copy(), UNIT_BOX[1].copy()
+    lower[2] = 0.0  # nothing of an object lies under its table
+    return lower, upper
+
+
 class ObjectCompleter:
     """A network made ready to complete objects.
 
@@ -183,10 +190,9 @@ class ObjectCompleter:
 
     def _extracted(self, seen: Sequence[SeenObject], watch: Stopwatch) -> list[trimesh.Trimesh | SurfaceError]:
         with watch.stage("encode"):
-            field = self._network.field(self._network.encode(self._observation(seen)))
+            field = self._network.field(self._network.encode(self.observation(seen)))
         probability = self._completion.threshold or self._checkpoint.threshold
-        lower, upper = UNIT_BOX[0].copy(), UNIT_BOX[1]
-        lower[2] = 0.0  # nothing of an object lies under its table
+        lower, upper = object_box()
         meshes = extract_surfaces(
             field,
             np.tile(lower, (len(seen), 1)),
@@ -206,8 +212,12 @@ class ObjectCompleter:
             for one, mesh in zip(seen, meshes, strict=True)
         ]
 
-    def _observation(self, seen: Sequence[SeenObject]) -> Observation:
-        """What the network is told: of every object as many points as it was trained with."""
+    def observation(self, seen: Sequence[SeenObject]) -> Observation:
+        """What the network is told: of every object as many points as it was trained with.
+
+        Args:
+            seen: all with background, or all without.
+        """
         seed, count = self._completion.seed, self._checkpoint.observation_points
 
         def tensor(values: Iterable[ArrayLike]) -> torch.Tensor:

@@ -31,7 +31,7 @@ from onet_ros.scene import (
     RegionOfInterest,
     SegmentationSettings,
     SupportPlane,
-    background_points,
+    Surroundings,
     find_support_plane,
     segment_objects,
 )
@@ -189,7 +189,8 @@ class Reconstructor:
             return Reconstruction(None, [], [scene.reason], watch.seconds)
         failures: list[str] = []
         with watch.stage("surroundings"):
-            seen = [self._seen(scene, scene.plane, cluster, viewpoint, failures) for cluster in scene.clusters]
+            around = Surroundings(scene.cloud, self.settings.completion.seed)
+            seen = [self._seen(cluster, around, scene.plane, viewpoint, failures) for cluster in scene.clusters]
         found = [one for one in seen if one is not None]
         objects: list[ReconstructedObject] = []
         for one, result in zip(found, self._completer.complete(found, watch), strict=True):
@@ -200,11 +201,16 @@ class Reconstructor:
         return Reconstruction(scene.plane, objects, failures, watch.seconds)
 
     def _seen(
-        self, scene: Scene, plane: SupportPlane, cluster: ObjectCluster, viewpoint: ArrayLike, failures: list[str]
+        self,
+        cluster: ObjectCluster,
+        surroundings: Surroundings,
+        plane: SupportPlane,
+        viewpoint: ArrayLike,
+        failures: list[str],
     ) -> SeenObject | None:
         """The cluster with what was seen around it, or None and one more failure."""
         settings = self.settings.completion
-        around = background_points(scene.cloud, cluster.indices, viewpoint, BACKGROUND_POINTS, settings.seed)
+        around = surroundings.around(cluster.indices, viewpoint, BACKGROUND_POINTS)
         try:
             return SeenObject.on_plane(
                 cluster.points, plane, viewpoint, around, cluster.indices, min_points=settings.min_points

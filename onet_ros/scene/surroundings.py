@@ -29,20 +29,42 @@ def background_points(
     Returns:
         (N, 3) float32, metres, the cloud's frame, N <= count.
     """
-    flat = cloud.points.reshape(-1, 3)
-    others = cloud.valid.ravel().copy()
-    others[indices] = False
-    candidates = np.flatnonzero(others)
-    rng = np.random.default_rng(seed)
-    if len(candidates) > ENOUGH:
-        candidates = candidates[rng.integers(len(candidates), size=ENOUGH)]
-    eye = np.asarray(viewpoint, dtype=np.float32)
-    own = _image(flat[indices] - eye, axis := _view_axes(flat[indices].mean(axis=0) - eye))
-    middle = (own.min(axis=0) + own.max(axis=0)) / 2.0
-    half = WINDOW * float((own.max(axis=0) - own.min(axis=0)).max()) / 2.0
-    offset = np.abs(_image(flat[candidates] - eye, axis) - middle)
-    inside = candidates[(offset < half).all(axis=1)]
-    return flat[inside if len(inside) <= count else rng.choice(inside, count, replace=False)]
+    return Surroundings(cloud, seed).around(indices, viewpoint, count)
+
+
+class Surroundings:
+    """`background_points` for the objects of one cloud, which look at the same choice of its points.
+
+    Args:
+        cloud: with the objects in it.
+        seed: of the choices.
+    """
+
+    def __init__(self, cloud: PointCloud, seed: int = 0) -> None:
+        self._flat = cloud.points.reshape(-1, 3)
+        self._seed = seed
+        valid = np.flatnonzero(cloud.valid)
+        if len(valid) > ENOUGH:
+            valid = valid[np.random.default_rng(seed).integers(len(valid), size=ENOUGH)]
+        self._candidates, self._points = valid, self._flat[valid]
+        self._own = np.zeros(len(self._flat), dtype=bool)
+
+    def around(self, indices: NDArray[np.int64], viewpoint: ArrayLike, count: int) -> NDArray[np.float32]:
+        """Arguments and result as in `background_points`."""
+        eye = np.asarray(viewpoint, dtype=np.float32)
+        own_points = self._flat[indices]
+        axes = _view_axes(own_points.mean(axis=0) - eye)
+        own = _image(own_points - eye, axes)
+        middle = (own.min(axis=0) + own.max(axis=0)) / 2.0
+        half = WINDOW * float((own.max(axis=0) - own.min(axis=0)).max()) / 2.0
+        offset = np.abs(_image(self._points - eye, axes) - middle)
+        inside = self._candidates[(offset[:, 0] < half) & (offset[:, 1] < half)]
+        self._own[indices] = True
+        inside = inside[~self._own[inside]]
+        self._own[indices] = False
+        if len(inside) > count:
+            inside = np.random.default_rng(self._seed).choice(inside, count, replace=False)
+        return self._flat[inside]
 
 
 def _view_axes(forward: NDArray[np.floating]) -> NDArray[np.float32]:
