@@ -55,7 +55,7 @@ def fitted_paper_network(seed: int = 0) -> Checkpoint:
     """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    network = OccupancyNetwork("pointnet_cbn", **SIZES).eval().requires_grad_(False)
+    network = OccupancyNetwork("pointnet_cbn", SIZES["encoder"], SIZES["decoder"]).eval().requires_grad_(False)
     decoder = cast(CBNDecoder, network.decoder)
     decoder.fc_query.weight.mul_(FREQUENCY)
     decoder.fc_query.bias.normal_(std=FREQUENCY / 4, generator=generator)
