@@ -11,6 +11,7 @@ import sys
 import pytest
 import torch
 
+from onet_ros.learning import trainer as trainer_module
 from onet_ros.learning.pool import SamplePool
 from onet_ros.learning.run_folder import RunError
 from onet_ros.learning.trainer import Trainer, learning_rate_at
@@ -84,6 +85,15 @@ def test_a_run_that_was_cut_off_goes_on_exactly(tmp_path):
     assert resumed.step == 6
     whole, again = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[key], again[key]) for key in whole)
+
+
+def test_a_run_that_is_done_says_how_it_went_without_making_samples(begun, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("samples made")
+
+    monkeypatch.setattr(trainer_module, "SamplePool", refuse)
+    monkeypatch.setattr(trainer_module, "validation_batches", refuse)
+    assert Trainer(dataclasses.replace(TINY, steps=2), begun).run()["step"] == 2
 
 
 def test_training_lowers_the_loss(tmp_path):

@@ -137,7 +137,8 @@ class Trainer:
             write_settings(self.folder, s)
             self._rewrite_history()
         try:
-            self._train(validation_batches(s, self.device) if self.rank == 0 else [])
+            if self.step < s.steps:
+                self._train(validation_batches(s, self.device) if self.rank == 0 else [])
         finally:
             if self.processes > 1:
                 torch.distributed.destroy_process_group()
