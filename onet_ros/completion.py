@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from onet_ros.networks import PRECISIONS, Checkpoint, InferenceNetwork, Observation
-from onet_ros.scene import UNIT_BOX, SupportPlane, UnitFrame, object_unit_frame
+from onet_ros.scene import UNIT_BOX, SupportPlane, UnitFrame, object_unit_frame, table_beside
 from onet_ros.settings import check_settings, setting
 from onet_ros.stopwatch import Stopwatch
 from onet_ros.surface import ExtractionSettings, Pace, SurfaceError, collision_mesh, extract_surfaces, face_areas
@@ -102,11 +102,13 @@ class SeenObject:
         points: ArrayLike,
         plane: SupportPlane | None,
         viewpoint: ArrayLike,
-        background: ArrayLike = (),
+        background: ArrayLike | None = None,
         indices: NDArray[np.int64] | None = None,
         min_points: int = 1,
     ) -> SeenObject:
         """An object that stands on a plane; on None, on one under its lowest point in an upright camera's frame.
+
+        Without a background it is taken to stand there alone, so that the table was seen beside it.
 
         Raises:
             ValueError: points of the wrong shape, fewer than `min_points`, or not finite.
@@ -119,6 +121,8 @@ class SeenObject:
         if not np.isfinite(seen).all():
             raise ValueError(f"{int((~np.isfinite(seen).all(axis=1)).sum())} of {len(seen)} points are not finite")
         plane = plane or _plane_under(seen, OPTICAL_UP)
+        if background is None:
+            background = table_beside(seen, plane, viewpoint, BACKGROUND_POINTS)
         return cls(
             points=seen,
             background=np.asarray(background, dtype=np.float64).reshape(-1, 3),

@@ -139,7 +139,7 @@ class Reconstructor:
         points: ArrayLike,
         plane: SupportPlane | None = None,
         viewpoint: ArrayLike = (0.0, 0.0, 0.0),
-        background: ArrayLike = (),
+        background: ArrayLike | None = None,
     ) -> ReconstructedObject:
         """Complete one object from the points seen of it.
 
@@ -148,8 +148,9 @@ class Reconstructor:
             plane: what the object stands on, same frame. None: a plane under the lowest point, with the frame taken
                 for an upright camera's optical frame (y down).
             viewpoint: (3,) metres, same frame: where the camera stood.
-            background: (M, 3) metres, same frame: what was seen around the object, if known (see
-                `onet_ros.scene.background_points`); it tells where the object is not.
+            background: (M, 3) metres, same frame: what was seen around the object (see
+                `onet_ros.scene.background_points`); it tells where the object is not. None: the object stood alone on
+                its table, and nothing hid a part of it. An empty list: nothing is known.
 
         Raises:
             ValueError: wrong shape, too few points, or points that are not finite.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onet_ros.scene import PointCloud, background_points, depth_to_points
+from onet_ros.scene import PointCloud, SupportPlane, background_points, depth_to_points, table_beside
 
 K = np.array([[600.0, 0.0, 320.0], [0.0, 600.0, 240.0], [0.0, 0.0, 1.0]])
 
@@ -55,3 +55,56 @@ def test_missing_points_are_no_surroundings():
     around = background_points(halved, own, (0, 0, 0), 10_000)
     assert np.isfinite(around).all()
     assert (around[:, 0] < 0).all()
+
+
+class TestTableBesideAnObject:
+    """A camera half a metre up looks steeply at a ball on a table; x to the right, z up."""
+
+    EYE = np.array([0.0, -0.5, 0.5])
+    TABLE = SupportPlane(normal=np.array([0.0, 0.0, 1.0]), offset=0.0)
+    CENTRE, RADIUS = np.array([0.0, 0.0, 0.05]), 0.05
+
+    def seen_of_ball(self, count=4000):
+        outwards = np.random.default_rng(0).normal(size=(count, 3))
+        points = self.CENTRE + self.RADIUS * outwards / np.linalg.norm(outwards, axis=1, keepdims=True)
+        return points[((points - self.CENTRE) * (self.EYE - points)).sum(axis=1) > 0.0]
+
+    def test_it_lies_on_the_table_and_its_rays_miss_the_object(self):
+        around = table_beside(self.seen_of_ball(), self.TABLE, self.EYE, 1024)
+        assert len(around) > 300
+        assert np.abs(self.TABLE.height(around)).max() < 1e-6
+        rays = (around - self.EYE) / np.linalg.norm(around - self.EYE, axis=1, keepdims=True)
+        beside = np.linalg.norm(np.cross(self.CENTRE - self.EYE, rays), axis=1)
+        assert beside.min() > self.RADIUS
+
+    def test_it_comes_from_all_sides_of_the_object(self):
+        around = table_beside(self.seen_of_ball(), self.TABLE, self.EYE, 1024)
+        assert (around[:, 0] > 0.05).any()
+        assert (around[:, 0] < -0.05).any()
+        assert (around[:, 1] < -0.02).any()
+        assert (around[:, 1] > 0.1).any()
+
+    def test_few_points_have_an_outline_without_holes(self):
+        seen = self.seen_of_ball()[:60]
+        around = table_beside(seen, self.TABLE, self.EYE, 1024)
+        rays = (around - self.EYE) / np.linalg.norm(around - self.EYE, axis=1, keepdims=True)
+        beside = np.linalg.norm(np.cross(self.CENTRE - self.EYE, rays), axis=1)
+        assert beside.min() > 0.6 * self.RADIUS
+
+    def test_the_frame_does_not_matter(self):
+        turn, shift = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([5.0, 1.0, 2.0])
+        T = np.eye(4)
+        T[:3, :3], T[:3, 3] = turn, shift
+        seen = self.seen_of_ball()
+        there = table_beside(seen @ turn.T + shift, self.TABLE.transformed(T), turn @ self.EYE + shift, 10_000)
+        here = table_beside(seen, self.TABLE, self.EYE, 10_000)
+        assert len(there) == pytest.approx(len(here), rel=0.1)
+        assert np.abs((there - shift) @ turn)[:, 2].max() < 1e-6
+
+    def test_there_are_never_more_than_asked_for(self):
+        assert len(table_beside(self.seen_of_ball(), self.TABLE, self.EYE, 100)) == 100
+
+    def test_a_camera_that_looks_up_or_sees_one_point_sees_no_table(self):
+        below = SupportPlane(normal=np.array([0.0, 0.0, 1.0]), offset=-2.0)
+        assert len(table_beside(self.seen_of_ball(), below, self.EYE, 100)) == 0
+        assert len(table_beside(np.tile(self.CENTRE, (30, 1)), self.TABLE, self.EYE, 100)) == 0

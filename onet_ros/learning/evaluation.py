@@ -34,7 +34,7 @@ class Case:
 
     Attributes:
         points: (N, 3) float32, metres, camera frame; empty where the object was not found.
-        background: (M, 3) float32, metres, seen around it; M is 0 for single views.
+        background: (M, 3) float32, metres, seen around it; None for single views, where it stood alone.
         plane: the table; None where none was found.
         reason: why there is nothing to complete.
     """
@@ -43,7 +43,7 @@ class Case:
     frame: str
     truth: Truth
     points: NDArray[np.float32]
-    background: NDArray[np.float32]
+    background: NDArray[np.float32] | None
     plane: SupportPlane | None
     reason: str = ""
 
@@ -127,7 +127,8 @@ def _found_cases(task: str, frame: Frame) -> list[Case]:
 
 def _seen_case(task: str, frame: Frame, truth: Truth, indices: NDArray[np.int64], plane: SupportPlane | None) -> Case:
     points = frame.cloud.points.reshape(-1, 3)[indices]
-    background = background_points(frame.cloud, indices, VIEWPOINT, BACKGROUND_POINTS)
+    alone = frame.part == "views"
+    background = None if alone else background_points(frame.cloud, indices, VIEWPOINT, BACKGROUND_POINTS)
     return Case(task, frame.name, truth, points, background, plane)
 
 

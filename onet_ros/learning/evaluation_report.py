@@ -123,7 +123,7 @@ def write_report(folder: Path, results: Sequence[Result], about: Row) -> None:
             "thin_walled": r.case.truth.thin_walled,
             "method": r.method,
             "seen_points": len(r.case.points),
-            "background_points": len(r.case.background),
+            "background_points": 0 if r.case.background is None else len(r.case.background),
             "reason": r.reason,
             **dataclasses.asdict(r.scores),
         }

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from onet_ros.reconstructor import Reconstructor, ReconstructorSettings
 from onet_ros.scene import SupportPlane
 
+Background = NDArray[np.float32] | None
+
 
 class Method(Protocol):
     """From what was seen of an object to its closed mesh; all in the camera's frame, metres.
@@ -21,30 +23,28 @@ class Method(Protocol):
     Args:
         points: (N, 3) float, of the object.
         plane: the table.
-        background: (M, 3) float, seen around the object; M is 0 where only the object's own points are known. The
-            baselines have no use for it.
+        background: (M, 3) float, seen around the object; None where it stood alone and only its own points are known.
+            The baselines have no use for it.
 
     Raises:
         ValueError, RuntimeError: it cannot.
     """
 
-    def __call__(
-        self, points: NDArray[np.float32], plane: SupportPlane, background: NDArray[np.float32]
-    ) -> trimesh.Trimesh: ...
+    def __call__(self, points: NDArray[np.float32], plane: SupportPlane, background: Background) -> trimesh.Trimesh: ...
 
 
-def convex_hull(points: NDArray[np.float32], plane: SupportPlane, background: NDArray[np.float32]) -> trimesh.Trimesh:
+def convex_hull(points: NDArray[np.float32], plane: SupportPlane, background: Background) -> trimesh.Trimesh:
     """Convex hull of the seen points."""
     return trimesh.convex.convex_hull(np.asarray(points, dtype=np.float64))
 
 
-def table_hull(points: NDArray[np.float32], plane: SupportPlane, background: NDArray[np.float32]) -> trimesh.Trimesh:
+def table_hull(points: NDArray[np.float32], plane: SupportPlane, background: Background) -> trimesh.Trimesh:
     """Convex hull of the seen points and their shadow straight down on the table."""
     shadow = points - np.outer(plane.height(points), plane.normal)
     return trimesh.convex.convex_hull(np.concatenate([points, shadow]).astype(np.float64))
 
 
-def poisson(points: NDArray[np.float32], plane: SupportPlane, background: NDArray[np.float32]) -> trimesh.Trimesh:
+def poisson(points: NDArray[np.float32], plane: SupportPlane, background: Background) -> trimesh.Trimesh:
     """Screened Poisson reconstruction (Kazhdan and Hoppe, 2013) of the seen points and their shadow, by Open3D."""
     shadow = points - np.outer(plane.height(points), plane.normal)
     cloud = _with_normals(points)
@@ -54,7 +54,7 @@ def poisson(points: NDArray[np.float32], plane: SupportPlane, background: NDArra
     return _closed(mesh)
 
 
-def alpha_shape(points: NDArray[np.float32], plane: SupportPlane, background: NDArray[np.float32]) -> trimesh.Trimesh:
+def alpha_shape(points: NDArray[np.float32], plane: SupportPlane, background: Background) -> trimesh.Trimesh:
     """Alpha shape of the seen points and their shadow on the table, alpha 2 cm, by Open3D."""
     shadow = points - np.outer(plane.height(points), plane.normal)
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(np.concatenate([points, shadow]).astype(np.float64)))

@@ -8,7 +8,7 @@ from onet_ros.scene.cloud import CloudError, PointCloud, RegionOfInterest, decod
 from onet_ros.scene.plane import PlaneFit, PlaneSettings, SupportPlane, find_support_plane
 from onet_ros.scene.plane_tracker import PlaneTracker
 from onet_ros.scene.segmentation import ObjectCluster, SegmentationSettings, clusters_from_labels, segment_objects
-from onet_ros.scene.surroundings import Surroundings, background_points
+from onet_ros.scene.surroundings import Surroundings, background_points, table_beside
 from onet_ros.scene.unit_frame import UNIT_BOX, UnitFrame, object_unit_frame
 
 __all__ = [
@@ -35,4 +35,5 @@ __all__ = [
     "load_capture",
     "object_unit_frame",
     "segment_objects",
+    "table_beside",
 ]

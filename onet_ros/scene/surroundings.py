@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from onet_ros.scene.cloud import PointCloud
+from onet_ros.scene.plane import SupportPlane
 
 WINDOW = 1.2  # side of the window over the longer side of the object's image
 ENOUGH = 60_000  # points of a cloud that are looked at
+SILHOUETTE_CELLS = (16, 64)  # fewest and most along an edge of the window in which an outline is drawn
+LOST_CELLS = 2  # depth cameras lose pixels along an outline, and have gaps in it: so many cells are given up
 
 
 def background_points(
@@ -54,9 +58,7 @@ class Surroundings:
         eye = np.asarray(viewpoint, dtype=np.float32)
         own_points = self._flat[indices]
         axes = _view_axes(own_points.mean(axis=0) - eye)
-        own = _image(own_points - eye, axes)
-        middle = (own.min(axis=0) + own.max(axis=0)) / 2.0
-        half = WINDOW * float((own.max(axis=0) - own.min(axis=0)).max()) / 2.0
+        middle, half = _window(_image(own_points - eye, axes))
         offset = np.abs(_image(self._points - eye, axes) - middle)
         inside = self._candidates[(offset[:, 0] < half) & (offset[:, 1] < half)]
         self._own[indices] = True
@@ -65,6 +67,51 @@ class Surroundings:
         if len(inside) > count:
             inside = np.random.default_rng(self._seed).choice(inside, count, replace=False)
         return self._flat[inside]
+
+
+def table_beside(
+    points: ArrayLike, plane: SupportPlane, viewpoint: ArrayLike, count: int, seed: int = 0
+) -> NDArray[np.float64]:
+    """What the camera saw around an object that stands alone on its table: the table, beside the object's outline.
+
+    For objects of which nothing but their own points is left. Where something hid a part of the object, this would
+    declare the hidden part free.
+
+    Args:
+        points: (N, 3) metres, any frame, of the object.
+        plane: the table, same frame.
+        viewpoint: (3,) metres, same frame.
+        count: at most so many are returned.
+        seed: of the choice among them.
+
+    Returns:
+        (M, 3) metres, same frame, M <= count; none where no ray beside the object meets the table.
+    """
+    eye, own_points = np.asarray(viewpoint, dtype=np.float64), np.asarray(points, dtype=np.float64)
+    axes = _view_axes(own_points.mean(axis=0) - eye).astype(np.float64)
+    own = _image((own_points - eye).astype(np.float32), axes.astype(np.float32))
+    middle, half = _window(own)
+    if half == 0.0:
+        return np.zeros((0, 3))
+    cells = int(np.clip(np.sqrt(len(own)), *SILHOUETTE_CELLS))
+    column, row = np.clip(((own - middle) / half + 1.0) * 0.5 * cells, 0, cells - 1).astype(int).T
+    outline = np.zeros((cells, cells), dtype=bool)
+    outline[row, column] = True
+    structure = np.ones((2 * LOST_CELLS + 1, 2 * LOST_CELLS + 1), dtype=bool)
+    row, column = np.nonzero(~ndimage.binary_dilation(outline, structure))
+    across = (np.stack([column, row], axis=1) + 0.5) / cells * 2.0 - 1.0
+    rays = np.column_stack([across * half + middle, np.ones(len(row))]) @ axes
+    descent = -(rays @ plane.normal)
+    rays, descent = rays[descent > 1e-6], descent[descent > 1e-6]
+    reach = float(plane.height(eye[None])[0]) / descent
+    table = eye + rays[reach > 0.0] * reach[reach > 0.0, None]
+    return table if len(table) <= count else np.random.default_rng(seed).choice(table, count, replace=False)
+
+
+def _window(own: NDArray[np.floating]) -> tuple[NDArray[np.floating], float]:
+    """Middle (2,) and half the side of the square window about the image (N, 2) of an object."""
+    low, high = own.min(axis=0), own.max(axis=0)
+    return (low + high) / 2.0, WINDOW * float((high - low).max()) / 2.0
 
 
 def _view_axes(forward: NDArray[np.floating]) -> NDArray[np.float32]:
