@@ -103,7 +103,8 @@ def machine(device: str) -> str:
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor)
-    text = f"{processor}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}, Python "
+    threads = torch.get_num_threads()
+    text = f"{processor}, {threads} thread{'s' * (threads != 1)}, PyTorch {torch.__version__}, Python "
     text += f"{platform.python_version()}, {platform.system()}"
     if torch.device(device).type == "cuda":
         text += f"; networks on {torch.cuda.get_device_name(device)}"

@@ -204,21 +204,26 @@ def _save_plot(results: Results, path: Path) -> None:
     over_resolution, over_objects = figure.subplots(1, 2)
     for count in sorted({case.objects for case in results.cases}):
         own = sorted((case.resolution, case.timing.p50) for case in results.cases if case.objects == count)
-        over_resolution.loglog(*_milliseconds(own), marker="o", base=2, label=f"{count} objects, to the message")
+        name = "1 object" if count == 1 else f"{count} objects"
+        over_resolution.plot(*_milliseconds(own), marker="o", label=f"{name}, to the message")
     plain = [(case.resolution, case.timing.p50) for case in results.textbook]
     if plain:
-        over_resolution.loglog(
-            *_milliseconds(plain), marker="s", base=2, linestyle="--", label="1 object, the paper's way, to the mesh"
-        )
-    over_resolution.set(xlabel="cells along an edge", ylabel="ms")
+        label = "1 object, the paper's way, to the mesh"
+        over_resolution.plot(*_milliseconds(plain), marker="s", linestyle="--", color="black", label=label)
+    resolutions = sorted({case.resolution for case in results.cases + results.textbook})
+    over_resolution.set(xlabel="cells along an edge", ylabel="ms, median", xscale="log")
+    over_resolution.set_xticks(resolutions, [str(resolution) for resolution in resolutions])
+    over_resolution.minorticks_off()
     for resolution in sorted({case.resolution for case in results.cases}):
         own = sorted((case.objects, case.timing.p50) for case in results.cases if case.resolution == resolution)
-        over_objects.semilogy(*_milliseconds(own), marker="o", label=f"{resolution} cells")
-    over_objects.set(xlabel="objects")
+        over_objects.plot(*_milliseconds(own), marker="o", label=f"{resolution} cells")
+    over_objects.set(xlabel="objects", xticks=sorted({case.objects for case in results.cases}))
     for axes in (over_resolution, over_objects):
+        axes.set_yscale("log")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=7)
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=7)
     figure.savefig(path, dpi=110)
 
 
