@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import analytic_fields as fields
@@ -76,11 +77,12 @@ class TestMeasurement:
         assert len(calls) == 1
 
     def test_memory_held_for_a_moment_is_seen(self):
-        """64 MB, which the process gives back at once."""
+        """200 MB, which the process gives back at once; what earlier tests leave behind may go meanwhile."""
+        gc.collect()
         little = measure(lambda _: np.ones(1000).sum(), 0.05).peak_memory
         if np.isnan(little):
             pytest.skip("the system does not tell")
-        assert 50e6 < measure(lambda _: np.ones(8_000_000).sum(), 0.05).peak_memory - little < 80e6
+        assert 100e6 < measure(lambda _: np.ones(25_000_000).sum(), 0.3).peak_memory - little < 250e6
 
 
 class TestThinParts:
