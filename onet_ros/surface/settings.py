@@ -17,10 +17,10 @@ class ExtractionSettings:
     """How a field becomes a mesh; see `onet_ros.surface.extract_surface`."""
 
     start_resolution: int = setting(
-        16, "Cells along an edge of the coarse grid, which is evaluated everywhere", minimum=2, maximum=256
+        32, "Cells along an edge of the coarse grid, which is evaluated everywhere", minimum=2, maximum=256
     )
     doublings: int = setting(
-        2, "How often the coarse cells are halved near the surface: 16 and 2 end at 64", minimum=0, maximum=5
+        1, "How often the coarse cells are halved near the surface: 32 and 1 end at 64", minimum=0, maximum=5
     )
     voxel_size: float = setting(
         0.0,
