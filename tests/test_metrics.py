@@ -98,3 +98,25 @@ def test_scores_do_not_depend_on_where_the_pair_lies():
     there = score_mesh(a, b, samples=5_000)
     assert there.chamfer_l1 == pytest.approx(here.chamfer_l1, rel=1e-6)
     assert there.iou == pytest.approx(here.iou, abs=2e-3)  # float32 rays
+
+
+def test_the_seen_part_and_the_hidden_part_are_judged_apart():
+    # Seen is the right half of a box; the reconstruction is right there and 20 mm short on the left.
+    box = trimesh.creation.box((0.2, 0.1, 0.1))
+    short = trimesh.creation.box((0.18, 0.1, 0.1))
+    short.apply_translation((0.01, 0.0, 0.0))
+    surface = trimesh.sample.sample_surface(box, 20_000, seed=5)[0]
+    scores = score_mesh(short, box, samples=20_000, seen=surface[surface[:, 0] > 0.0])
+    assert scores.seen_error < 0.0015  # the distance between samples
+    # Of the hidden half, the end (a fifth of its area) is 20 mm away, and a strip of 20 mm beside it 10 mm on average.
+    ends, strip, half = 0.01, 4 * 0.1 * 0.02, 0.01 + 4 * 0.1 * 0.1
+    assert scores.hidden_error == pytest.approx((ends * 0.02 + strip * 0.01) / half, rel=0.2)
+
+
+def test_nothing_is_said_of_parts_that_do_not_exist():
+    box = trimesh.creation.box((0.1, 0.1, 0.1))
+    assert score_mesh(box, box, samples=500).seen_error is None
+    everything = trimesh.sample.sample_surface(box, 20_000, seed=5)[0]
+    scores = score_mesh(box, box, samples=500, seen=everything)
+    assert scores.seen_error is not None
+    assert scores.hidden_error is None

@@ -96,7 +96,7 @@ def evaluate(
 def _score(case: Case, answers: Mapping[str, Answer], samples: int, seed: int) -> list[Result]:
     """All methods' answers to a case in one thread, because a mesh keeps what was computed of it."""
     return [
-        Result(label, case, mesh, score_mesh(mesh, case.truth.mesh, samples, seed), reason)
+        Result(label, case, mesh, score_mesh(mesh, case.truth.mesh, samples, seed, case.points), reason)
         for label, (mesh, reason) in answers.items()
     ]
 

@@ -25,6 +25,8 @@ MEASURES = {
     "normal_consistency": ("normals", 1.0, ".3f"),
     "accuracy": ("accuracy mm", 1000.0, ".2f"),
     "completeness": ("completeness mm", 1000.0, ".2f"),
+    "seen_error": ("seen part mm", 1000.0, ".2f"),
+    "hidden_error": ("hidden part mm", 1000.0, ".2f"),
     "chamfer_l1_normalised": ("Chamfer-L1 / edge", 1.0, ".4f"),
     "f_score_normalised": ("F at 1 %", 1.0, ".3f"),
 }
@@ -43,11 +45,17 @@ def summarise(results: Sequence[Result], groups: Sequence[str] = GROUPS) -> list
             for method in methods:
                 chosen = [r for r in results if r.method == method and r.case.task == task and _belongs(r, group)]
                 if chosen:
-                    means = {key: float(np.mean([getattr(r.scores, key) for r in chosen])) for key in MEASURES}
+                    means = {key: _mean([getattr(r.scores, key) for r in chosen]) for key in MEASURES}
                     failed = sum(r.scores.failed for r in chosen)
                     names: Row = {"task": task, "objects": group, "method": method}
                     rows.append({**names, "n": len(chosen), "failed": failed, **means})
     return rows
+
+
+def _mean(scores: Sequence[float | None]) -> float | None:
+    """Of the objects that have this score; None where none has."""
+    known = [score for score in scores if score is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _belongs(result: Result, group: str) -> bool:
@@ -60,7 +68,9 @@ def table(rows: Sequence[Row]) -> str:
     heads = [*names, *(title for title, _, _ in MEASURES.values())]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in rows:
-        figures = [format(float(row[key]) * factor, form) for key, (_, factor, form) in MEASURES.items()]
+        figures = [
+            "-" if row[key] is None else format(row[key] * factor, form) for key, (_, factor, form) in MEASURES.items()
+        ]
         lines.append("| " + " | ".join([*(str(row[name]) for name in names), *figures]) + " |")
     return "\n".join(lines)
 

@@ -20,6 +20,7 @@ SAMPLES = 100_000
 BOX_MARGIN = 1.1  # the box for volumetric IoU, over the longest edge of the true mesh's bounding box
 F_SCORE_DISTANCE = 0.005  # metres
 F_SCORE_SHARE = 0.01  # of the longest edge: the papers' threshold
+SEEN_DISTANCE = 0.005  # metres from a seen point within which the true surface counts as seen
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class MeshScores:
         f_score: harmonic mean of precision and recall at 5 mm, 0 to 1.
         chamfer_l1_normalised: chamfer_l1 over the longest edge of the true bounding box.
         f_score_normalised: f-score at 1 % of that edge.
+        seen_error, hidden_error: the completeness of the part of the true surface that the camera saw, and of the part
+            it did not see, metres; None where there is no such part, or nobody said what was seen.
         failed: there was no reconstruction.
     """
 
@@ -46,11 +49,17 @@ class MeshScores:
     f_score: float
     chamfer_l1_normalised: float
     f_score_normalised: float
+    seen_error: float | None = None
+    hidden_error: float | None = None
     failed: bool = False
 
 
 def score_mesh(
-    predicted: trimesh.Trimesh | None, truth: trimesh.Trimesh, samples: int = SAMPLES, seed: int = 0
+    predicted: trimesh.Trimesh | None,
+    truth: trimesh.Trimesh,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    seen: NDArray[np.floating] | None = None,
 ) -> MeshScores:
     """Compare a reconstruction with the truth.
 
@@ -59,6 +68,7 @@ def score_mesh(
             longest edge of the truth.
         truth: watertight, metres, same frame.
         samples: points in the box, and points on each surface.
+        seen: (N, 3) metres, same frame, the points that the camera saw of the object.
 
     Raises:
         ValueError: the truth has no faces.
@@ -67,8 +77,9 @@ def score_mesh(
         raise ValueError("the true mesh has no faces")
     edge = float(truth.extents.max())
     if predicted is None or len(predicted.faces) == 0:
-        return MeshScores(0.0, edge, edge, edge, 0.0, 0.0, 1.0, 0.0, failed=True)
-    from_predicted, from_truth, normals = _nearest_distances(predicted, truth, samples, seed)
+        return MeshScores(0.0, edge, edge, edge, 0.0, 0.0, 1.0, 0.0, edge, edge, failed=True)
+    from_predicted, from_truth, normals, on_truth = _nearest_distances(predicted, truth, samples, seed)
+    seen_error, hidden_error = _seen_and_hidden(from_truth, on_truth, seen)
     accuracy, completeness = float(from_predicted.mean()), float(from_truth.mean())
     chamfer = (accuracy + completeness) / 2.0
     return MeshScores(
@@ -80,6 +91,8 @@ def score_mesh(
         f_score=_f_score(from_predicted, from_truth, F_SCORE_DISTANCE),
         chamfer_l1_normalised=chamfer / edge,
         f_score_normalised=_f_score(from_predicted, from_truth, F_SCORE_SHARE * edge),
+        seen_error=seen_error,
+        hidden_error=hidden_error,
     )
 
 
@@ -106,8 +119,8 @@ def points_inside(mesh: trimesh.Trimesh, points: NDArray[np.floating]) -> NDArra
 
 def _nearest_distances(
     predicted: trimesh.Trimesh, truth: trimesh.Trimesh, samples: int, seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Distances from samples of each surface to those of the other, and the normal consistency."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float, NDArray[np.float64]]:
+    """Distances from samples of each surface to those of the other, the normal consistency, and the true samples."""
     points_a, faces_a = trimesh.sample.sample_surface(predicted, samples, seed=seed)[:2]
     points_b, faces_b = trimesh.sample.sample_surface(truth, samples, seed=seed + 1)[:2]
     tree_a, tree_b = _search_tree(points_a), _search_tree(points_b)
@@ -116,7 +129,21 @@ def _nearest_distances(
     normals_a, normals_b = predicted.face_normals[faces_a], truth.face_normals[faces_b]
     agree_a = np.abs((normals_a * normals_b[nearest_b]).sum(axis=1)).mean()
     agree_b = np.abs((normals_b * normals_a[nearest_a]).sum(axis=1)).mean()
-    return from_a, from_b, float(agree_a + agree_b) / 2.0
+    return from_a, from_b, float(agree_a + agree_b) / 2.0, points_b
+
+
+def _seen_and_hidden(
+    from_truth: NDArray[np.float64], on_truth: NDArray[np.float64], seen: NDArray[np.floating] | None
+) -> tuple[float | None, float | None]:
+    """Mean of the distances (N,) over the true samples (N, 3) that were seen, and over the others."""
+    if seen is None or not len(seen):
+        return None, None
+    nearest, _ = cKDTree(seen).query(on_truth, distance_upper_bound=SEEN_DISTANCE)
+    was_seen = np.isfinite(nearest)
+    seen_error, hidden_error = (
+        float(from_truth[part].mean()) if part.any() else None for part in (was_seen, ~was_seen)
+    )
+    return seen_error, hidden_error
 
 
 def _search_tree(points: NDArray[np.float64]) -> cKDTree:
