@@ -63,3 +63,20 @@ def test_coordinates_far_from_the_origin_do_not_matter():
 def test_mesh_without_a_body_is_refused():
     with pytest.raises(SurfaceError, match=r"no positive volume: its pieces have \[-"):
         keep_bodies(ball(0.2, inverted=True), 0.1)
+
+
+def test_a_separate_body_that_no_seed_is_near_is_dropped_however_large():
+    near, far = ball(0.1), ball(0.3)
+    far.apply_translation((2.0, 0.0, 0.0))
+    mesh = trimesh.util.concatenate([near, far])
+    seeds = near.vertices[:10]
+    assert keep_bodies(mesh, 0.05, seeds, reach=0.05).volume == pytest.approx(near.volume)
+    assert keep_bodies(mesh, 0.0, [*seeds, far.vertices[0]], reach=0.05) is mesh
+
+
+def test_bodies_stay_where_no_seed_is_near_any_of_them():
+    far = ball(0.3)
+    far.apply_translation((2.0, 0.0, 0.0))
+    mesh = trimesh.util.concatenate([ball(0.3), far])
+    assert keep_bodies(mesh, 0.0, [(0.0, 5.0, 0.0)], reach=0.05) is mesh
+    assert keep_bodies(mesh, 0.0, np.zeros((0, 3)), reach=0.05) is mesh

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import trimesh
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
 
 from onet_ros.surface.field import SurfaceError
 from onet_ros.surface.triangles import areas_and_volumes, compact, piece_labels
 
 
-def keep_bodies(mesh: trimesh.Trimesh, min_fraction: float) -> trimesh.Trimesh:
-    """The mesh without crumbs, without closed hollows and without what lies inside another body.
+def keep_bodies(
+    mesh: trimesh.Trimesh, min_fraction: float, seeds: ArrayLike | None = None, reach: float = 0.0
+) -> trimesh.Trimesh:
+    """The mesh without crumbs, without closed hollows, without what lies inside another body and what nobody saw.
 
     A closed piece of surface that bounds a positive volume is a body, one that bounds a negative volume a hollow in a
     body. No camera and no gripper reaches a closed hollow, so hollows are filled. Bodies with less than `min_fraction`
@@ -20,6 +23,10 @@ def keep_bodies(mesh: trimesh.Trimesh, min_fraction: float) -> trimesh.Trimesh:
     Args:
         mesh: closed, wound consistently, outward. Not changed.
         min_fraction: 0 to 1; 1 keeps the largest body alone.
+        seeds: (S, 3) metres, points known to lie near the surface (what the camera saw). Of several bodies those
+            without a vertex within `reach` of a seed are dropped: nothing speaks for them. Should none have one, all
+            stay.
+        reach: metres.
 
     Raises:
         SurfaceError: there is no body with positive volume.
@@ -31,6 +38,8 @@ def keep_bodies(mesh: trimesh.Trimesh, min_fraction: float) -> trimesh.Trimesh:
     bodies = np.flatnonzero(volumes > 0)
     if not len(bodies):
         raise SurfaceError(f"mesh bounds no positive volume: its pieces have {volumes[:10].tolist()} m^3")
+    if seeds is not None and len(bodies) > 1:
+        bodies = _near_seeds(bodies, vertices, faces, labels, np.asarray(seeds, dtype=np.float64), reach)
     bodies = bodies[np.argsort(-areas[bodies], kind="stable")]
     bodies = bodies[areas[bodies] >= min_fraction * areas[bodies[0]]]
 
@@ -43,6 +52,22 @@ def keep_bodies(mesh: trimesh.Trimesh, min_fraction: float) -> trimesh.Trimesh:
         return mesh
     vertices, faces = compact(vertices, faces[np.isin(labels, kept)])
     return trimesh.Trimesh(vertices=vertices, faces=faces, process=False)
+
+
+def _near_seeds(
+    bodies: NDArray[np.int64],
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int64],
+    labels: NDArray[np.integer],
+    seeds: NDArray[np.float64],
+    reach: float,
+) -> NDArray[np.int64]:
+    if not len(seeds):
+        return bodies
+    nearest, _ = cKDTree(seeds).query(vertices, distance_upper_bound=reach)
+    supported = np.isfinite(nearest)[faces].any(axis=1)
+    near = bodies[np.isin(bodies, labels[supported])]
+    return near if len(near) else bodies
 
 
 def _contains(triangles: NDArray[np.float64], point: NDArray[np.float64]) -> bool:

@@ -20,6 +20,7 @@ from onet_ros.surface.settings import ExtractionSettings
 from onet_ros.surface.simplify import simplify_mesh
 
 POINTS_ASKED = "points asked"  # what a stopwatch counts
+SEED_REACH = 0.05  # of the box's longest edge: a separate body farther than this from all seeds is invented
 
 
 def extract_surface(
@@ -39,8 +40,8 @@ def extract_surface(
         threshold: level of the surface.
         settings: all of them but `max_collision_triangles`, which `collision_mesh` uses, and `time_budget`.
         device: where the field is evaluated.
-        seeds: (S, 3) metres, points near the surface, so that thin separate parts are not missed; see
-            `sample_grid_mise`.
+        seeds: (S, 3) metres, points near the surface, so that thin separate parts are not missed (see
+            `sample_grid_mise`) and separate bodies that nothing speaks for are left out (see `keep_bodies`).
 
     Returns:
         vertices (V, 3) float64, metres, the field's frame; faces (F, 3) int64, counter-clockwise from outside.
@@ -106,7 +107,8 @@ def extract_surfaces(
             continue
         try:
             with watch.stage("bodies"):
-                mesh = keep_bodies(mesh, settings.min_body_fraction)
+                reach = SEED_REACH * float((grids.lattice.upper[number] - grids.lattice.lower[number]).max())
+                mesh = keep_bodies(mesh, settings.min_body_fraction, None if seeds is None else seeds[number], reach)
             with watch.stage("simplify"):
                 mesh = simplify_mesh(mesh, settings.max_triangles)
             with watch.stage("refine"):
