@@ -21,8 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 for a command that did not come to a result, 2 for wrong usage."""
     parser = _parser()
     parsed = parser.parse_args(arguments)
-    parsed.command_line = sys.argv[1:] if arguments is None else list(arguments)
-    parsed.words = ["onet", *(sys.argv[1:] if arguments is None else arguments)]
+    parsed.command_line = shlex.join(["onet", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         status: int = parsed.run(parsed)
     except (ValueError, OSError) as error:
@@ -258,7 +257,7 @@ def _run_eval(arguments: argparse.Namespace) -> int:
     names = arguments.method or [str(default_model_path())]
     labels = dict(zip(method_labels(names), names, strict=True))
     methods = {label: make_method(name, device=arguments.device) for label, name in labels.items()}
-    about = provenance(shlex.join(arguments.words), labels, arguments.data, arguments.samples, arguments.seed)
+    about = provenance(arguments.command_line, labels, arguments.data, arguments.samples, arguments.seed)
     results = evaluate(
         methods, data, arguments.task or TASKS, arguments.samples, arguments.seed, max(1, arguments.jobs)
     )
@@ -354,7 +353,7 @@ def _run_bench(arguments: argparse.Namespace) -> int:
         resolutions=arguments.resolutions,
         seconds=arguments.seconds,
         parts=arguments.parts or PARTS,
-        command=" ".join(["onet", *arguments.command_line]),
+        command=arguments.command_line,
     )
     run_bench(settings, arguments.out)
     print(arguments.out)

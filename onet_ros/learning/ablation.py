@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,15 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from onet_ros.learning.evaluation import evaluate
 from onet_ros.learning.evaluation_data import EvaluationData
 from onet_ros.learning.evaluation_report import data_digest, summarise
 from onet_ros.learning.families import FAMILIES
 from onet_ros.learning.methods import make_method
+from onet_ros.learning.run_folder import write_whole
 from onet_ros.learning.trainer import Trainer
-from onet_ros.learning.training_settings import NetworkSettings, TrainingSettings, changed_settings
+from onet_ros.learning.training_settings import NetworkSettings, TrainingSettings, changed_settings, parse_override
 from onet_ros.learning.world import Samples, WorldSettings
 
 TASKS = ("views", "scenes", "scenes-own", "real")
@@ -114,7 +112,7 @@ def run_ablation(
             print(f"{name}: {row.title}", file=sys.stderr)
             measured = _measured(settings, data, folder / name, samples, tasks, kept)
             result = {"row": name, "title": row.title, **key, **measured}
-            _write(folder / name / RESULT_FILE, json.dumps(result, indent=1) + "\n")
+            write_whole(folder / name / RESULT_FILE, json.dumps(result, indent=1) + "\n")
         results.append(result)
     return results
 
@@ -172,15 +170,8 @@ def write_ablation(folder: Path, results: Sequence[Mapping[str, Any]], command: 
         "row's own world, so not for comparison across rows.",
         ablation_table(results),
     ]
-    _write(folder / "ablation.md", "\n\n".join(text) + "\n")
-    _write(folder / "ablation.json", json.dumps({"command": command, "rows": list(results)}, indent=1) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    new = path.with_name(path.name + ".new")
-    new.write_text(text)
-    os.replace(new, path)
+    write_whole(folder / "ablation.md", "\n\n".join(text) + "\n")
+    write_whole(folder / "ablation.json", json.dumps({"command": command, "rows": list(results)}, indent=1) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -204,11 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     base = base_settings(options.steps, options.seed)
     try:
-        for change in options.set:
-            name, separator, text = change.partition("=")
-            if not separator:
-                raise ValueError(f"expected name=value, got {change!r}")
-            base = changed_settings(base, {name: yaml.safe_load(text)})
+        base = changed_settings(base, dict(parse_override(change) for change in options.set))
         data = EvaluationData(options.data)
         chosen = {name: rows[name] for name in options.row or rows}
         results = run_ablation(base, data, options.out, chosen, options.samples, options.task or TASKS)

@@ -55,9 +55,14 @@ def settings_to_go_on(folder: Path, settings: TrainingSettings) -> list[str]:
 
 
 def write_settings(folder: Path, settings: TrainingSettings) -> None:
-    new = folder / (CONFIG_FILE + ".new")
-    new.write_text(json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
-    os.replace(new, folder / CONFIG_FILE)
+    write_whole(folder / CONFIG_FILE, json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all: a write that is cut short leaves the one before."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    os.replace(new, path)
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:

@@ -109,11 +109,20 @@ def load_training_settings(path: str | Path | None, overrides: Sequence[str] = (
             raise ValueError(f"{path} must hold names and values, found {type(loaded).__name__}")
         values = loaded
     for override in overrides:
-        name, separator, text = override.partition("=")
-        if not separator:
-            raise ValueError(f"expected name=value, got {override!r}")
-        _put(values, name, yaml.safe_load(text))
+        _put(values, *parse_override(override))
     return from_mapping(TrainingSettings, values)
+
+
+def parse_override(override: str) -> tuple[str, Any]:
+    """The dotted name and the plain value of a text name=value, the value in YAML.
+
+    Raises:
+        ValueError: there is no "=" in it.
+    """
+    name, separator, text = override.partition("=")
+    if not separator:
+        raise ValueError(f"expected name=value, got {override!r}")
+    return name, yaml.safe_load(text)
 
 
 def changed_settings(settings: TrainingSettings, changes: Mapping[str, Any]) -> TrainingSettings:
