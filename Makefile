@@ -1,12 +1,13 @@
 # Everything a user or developer runs, with all set-up included. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup messages demo test test-all lint format train eval ablation bench clean distclean
+.PHONY: help setup messages demo test test-all lint format train eval ablation soak bench clean distclean
 
 CLOUD ?=
 CONFIG ?= config/training/onet_small_cpu.yaml
 OUT ?= runs/$(basename $(notdir $(CONFIG)))
 DATA ?= $(or $(ONET_DATA),../shared/data/dev)
+MINUTES ?= 3
 ARGS ?=
 ROS ?=
 TORCH ?=
@@ -62,6 +63,9 @@ eval: setup  ## score a network against true shapes: DATA
 ablation: OUT = runs/ablation
 ablation: setup  ## what each part of the simulated world buys: DATA, OUT
 	@$(RUN) python -m onet_ros.learning.ablation --data "$(DATA)" --out "$(OUT)" $(ARGS)
+
+soak: messages  ## a long run with everything at once: MINUTES
+	@$(RUN) python -m onet_ros.ros.soak --minutes "$(MINUTES)" $(ARGS)
 
 bench: messages  ## measure what every stage costs, and write docs/performance.md; on a machine that does nothing else
 	@$(RUN) onet bench $(ARGS)

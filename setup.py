@@ -43,7 +43,7 @@ setup(
     data_files=data_files(),
     install_requires=requirements("requirements.txt"),
     extras_require={
-        "bags": ["rosbags"],
+        "bags": requirements("requirements-bags.txt"),
         "collision": ["coacd"],
         "dev": requirements("requirements-dev.txt"),
         "export": ["onnx", "onnxruntime", "onnxscript"],

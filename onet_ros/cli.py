@@ -13,12 +13,16 @@ from pathlib import Path
 import yaml
 
 from onet_ros import __version__
+from onet_ros.blas_threads import one_blas_thread
+from onet_ros.reconstruct_command import ABOUT as ABOUT_RECONSTRUCT
+from onet_ros.reconstruct_command import add_reconstruct_arguments, run_reconstruct
 from onet_ros.resources import default_model_path
 from onet_ros.ros.demo_arguments import add_demo_arguments
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 for a command that did not come to a result, 2 for wrong usage."""
+    one_blas_thread()
     parser = _parser()
     parsed = parser.parse_args(arguments)
     parsed.command_line = shlex.join(["onet", *(sys.argv[1:] if arguments is None else arguments)])
@@ -46,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_eval(commands)
     _add_shapes(commands)
     _add_bench(commands)
+    _add_export(commands)
     return parser
 
 
@@ -69,39 +74,10 @@ def _run_demo(arguments: argparse.Namespace) -> int:
 
 
 def _add_reconstruct(commands: Commands[argparse.ArgumentParser]) -> None:
-    about = "complete the objects of a recorded cloud (.npz with depth and K, .ply, .pcd) and write them as PLY"
-    parser = commands.add_parser("reconstruct", help=about, description=about)
-    parser.add_argument("cloud", type=Path, help="the recorded cloud")
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/reconstruct"), help="folder to write to (default: %(default)s)"
-    )
+    parser = commands.add_parser("reconstruct", help=ABOUT_RECONSTRUCT)
+    add_reconstruct_arguments(parser)
     _add_model(parser)
-    parser.set_defaults(run=_run_reconstruct)
-
-
-def _run_reconstruct(arguments: argparse.Namespace) -> int:
-    from onet_ros.reconstructor import Reconstructor
-    from onet_ros.scene import load_capture
-
-    model = Reconstructor.load(arguments.model or default_model_path(), device=arguments.device)
-    result = model.reconstruct(load_capture(arguments.cloud).cloud)
-    for failure in result.failures:
-        print(f"not completed: {failure}", file=sys.stderr)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    report = []
-    for number, item in enumerate(result.objects):
-        path = arguments.out / f"object_{number:02d}.ply"
-        item.mesh.export(path)
-        size = [round(1000.0 * float(edge), 1) for edge in item.size]
-        report.append(
-            {"file": path.name, "size_mm": size, "seen_points": len(item.indices), "seen": item.seen_fraction}
-        )
-        print(
-            f"{path}: {size[0]} x {size[1]} x {size[2]} mm, {len(item.indices)} points, {item.seen_fraction:.0%} seen"
-        )
-    timings = {stage: round(seconds, 4) for stage, seconds in result.timings.items()}
-    (arguments.out / "report.json").write_text(json.dumps({"objects": report, "seconds": timings}, indent=1) + "\n")
-    return 0 if result.objects else 1
+    parser.set_defaults(run=run_reconstruct)
 
 
 def _add_data(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -225,17 +201,27 @@ def _run_curves(arguments: argparse.Namespace) -> int:
 
 
 def _add_eval(commands: Commands[argparse.ArgumentParser]) -> None:
-    about = "score methods against true shapes: single views, table scenes, real captures"
-    parser = commands.add_parser("eval", help=about, description=about)
-    parser.add_argument("--data", type=Path, required=True, help="folder with views.npz, scenes/, real/, meshes/")
+    about = "score methods against true shapes: from points, pictures or voxel grids"
+    parser = commands.add_parser(
+        "eval",
+        help=about,
+        description=f"{about}. Tasks from points: views, scenes, scenes-own, real, real-own, procedural; from a "
+        "picture: views-image, real-image, procedural-image; from voxels of the whole object: views-voxels, "
+        "procedural-voxels, of what was seen of it: views-map, procedural-map. Procedural objects are of seeds that no "
+        "training sees.",
+        epilog="example: onet eval --task procedural-image --method models/image --method mean-shape",
+    )
+    parser.add_argument("--data", type=Path, help="folder with views.npz, scenes/, real/, meshes/")
     parser.add_argument(
         "--method",
         action="append",
-        help="checkpoint folder, or hull, table-hull, poisson, alpha; repeatable (default: the model it comes with)",
+        help="checkpoint folder; or, from points, hull, table-hull, poisson, alpha; from a picture mean-shape; from "
+        "voxels grid, smoothed-grid; repeatable (default: the model it comes with)",
     )
     parser.add_argument(
-        "--task", action="append", help="views, scenes, scenes-own, real, real-own; repeatable (default: all)"
+        "--task", action="append", help="repeatable (default: all with data for what the methods observe)"
     )
+    parser.add_argument("--objects", type=int, default=100, help="of each procedural task (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("out/eval"), help="folder to write to (default: %(default)s)")
     parser.add_argument("--pictures", action="store_true", help="draw contact sheets, and one of the worst, as well")
     parser.add_argument(
@@ -248,18 +234,24 @@ def _add_eval(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _run_eval(arguments: argparse.Namespace) -> int:
-    from onet_ros.learning.evaluation import TASKS, evaluate
+    from onet_ros.learning.evaluation import default_tasks, evaluate
     from onet_ros.learning.evaluation_data import EvaluationData
     from onet_ros.learning.evaluation_report import failures, provenance, summarise, table, write_report, write_sheets
     from onet_ros.learning.methods import make_method, method_labels
 
-    data = EvaluationData(arguments.data)
+    data = None if arguments.data is None else EvaluationData(arguments.data)
     names = arguments.method or [str(default_model_path())]
     labels = dict(zip(method_labels(names), names, strict=True))
     methods = {label: make_method(name, device=arguments.device) for label, name in labels.items()}
     about = provenance(arguments.command_line, labels, arguments.data, arguments.samples, arguments.seed)
     results = evaluate(
-        methods, data, arguments.task or TASKS, arguments.samples, arguments.seed, max(1, arguments.jobs)
+        methods,
+        data,
+        arguments.task or default_tasks(methods, data),
+        arguments.samples,
+        arguments.seed,
+        max(1, arguments.jobs),
+        objects=arguments.objects,
     )
     write_report(arguments.out, results, about)
     print(table(summarise(results)))
@@ -279,6 +271,9 @@ def _add_shapes(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--count", type=int, default=100, help="of all families together (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="the same one gives the same sheet (default: %(default)s)")
     parser.add_argument("--tile", type=int, default=144, help="px of an object's picture (default: %(default)s)")
+    parser.add_argument(
+        "--photographs", action="store_true", help="draw pictures that image networks are trained on, with their masks"
+    )
     parser.set_defaults(run=_run_shapes)
 
 
@@ -288,6 +283,12 @@ def _run_shapes(arguments: argparse.Namespace) -> int:
 
     if arguments.count < 1:
         raise ValueError(f"--count must be at least 1, got {arguments.count}")
+    if arguments.photographs:
+        from onet_ros.learning.photograph_sheet import photograph_sheet
+
+        sheet = photograph_sheet(arguments.count, arguments.seed, arguments.tile)
+        print(save_picture(arguments.out, sheet, colours=256))
+        return 0
     shapes = shape_meshes(arguments.count, arguments.seed)
     captions = [
         f"{name.replace('_', ' ')}\n" + " × ".join(f"{100.0 * edge:.0f}" for edge in resting_size(mesh)) + " cm"
@@ -331,7 +332,8 @@ def _add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
         nargs="+",
         metavar="PART",
         help="scene: message to points; completion: points to messages; textbook: the same weights the paper's way; "
-        "paper: the paper's network, its way and ours; thin-parts: what is missed (default: all)",
+        "paper: the paper's network, its way and ours; thin-parts: what is missed; node: the whole node "
+        "over DDS (default: all)",
     )
     parser.add_argument("--threads", type=int, default=0, help="of torch on the CPU; 0 leaves the choice to it")
     _add_model(parser)
@@ -357,6 +359,33 @@ def _run_bench(arguments: argparse.Namespace) -> int:
     )
     run_bench(settings, arguments.out)
     print(arguments.out)
+    return 0
+
+
+def _add_export(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "write a network's graphs for ONNX Runtime (engine:=onnxruntime), which has providers for CUDA and TensorRT"
+    parser = commands.add_parser(
+        "export",
+        help=about,
+        description=f"{about}. Needs the packages onnx and onnxscript, running the graphs needs onnxruntime.",
+    )
+    parser.add_argument("--model", type=Path, help="checkpoint folder (default: the one that comes with the package)")
+    parser.add_argument("--out", type=Path, help="folder to write to (default: the model's own, where they are used)")
+    parser.set_defaults(run=_run_export)
+
+
+def _run_export(arguments: argparse.Namespace) -> int:
+    from onet_ros.networks import load_checkpoint
+    from onet_ros.networks.onnx_engine import export_onnx
+
+    model = arguments.model or default_model_path()
+    try:
+        paths = export_onnx(load_checkpoint(model), arguments.out or model)
+    except ImportError as error:
+        print(f"onet export: {error}; pip install onnx onnxscript", file=sys.stderr)
+        return 1
+    for path in paths:
+        print(path)
     return 0
 
 

@@ -1,13 +1,14 @@
 """From the points seen of objects to their completed meshes, all objects of a cloud side by side.
 
 Encoder, field and surface extraction work on the objects as one batch; what concerns a single mesh (simplification,
-collision mesh, confidence) is done object by object. An object that fails does so alone.
+confidence) is done object by object. An object that fails does so alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,16 +16,30 @@ import trimesh
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
-from onet_ros.networks import PRECISIONS, Checkpoint, InferenceNetwork, Observation
-from onet_ros.scene import UNIT_BOX, SupportPlane, UnitFrame, object_unit_frame, table_beside
+from onet_ros.networks import (
+    AUTO,
+    ENGINES,
+    PRECISIONS,
+    Checkpoint,
+    FusedField,
+    Observation,
+    OccupancyField,
+    make_engine,
+)
+from onet_ros.scene import BACKGROUND_POINTS, UNIT_BOX, SeenObject, UnitFrame
 from onet_ros.settings import check_settings, setting
 from onet_ros.stopwatch import Stopwatch
-from onet_ros.surface import ExtractionSettings, Pace, SurfaceError, collision_mesh, extract_surfaces, face_areas
+from onet_ros.surface import (
+    ExtractedSurface,
+    ExtractionSettings,
+    Pace,
+    SurfaceError,
+    extract_surfaces,
+    mesh_normals,
+)
+from onet_ros.trust import STEPPED, CarvedField, ErrorModel, ExclusiveField, Subject, Trust, VertexEvidence, assess
 
-# Up in a camera's optical frame (x right, y down, z forward): what an upright camera without a table goes by.
-OPTICAL_UP = np.array([0.0, -1.0, 0.0])
-
-BACKGROUND_POINTS = 1024  # as many as the networks were trained with
+CONFIDENCE_POINTS = 4096  # of those seen of an object; so many lie closer together than confidence falls off
 MAX_CORNERS = 64_000_000  # of the final grids of one batch, at some 11 bytes each: 28 objects at 128^3, 3 at 256^3
 
 
@@ -42,12 +57,26 @@ class CompletionSettings:
         minimum=1e-4,
         maximum=0.1,
     )
+    carve: bool = setting(True, "Keep objects out of the space that the camera saw to be free, and out of each other")
+    coverage: float = setting(
+        0.95, "Share of an object that its conservative surface is to contain", minimum=0.5, maximum=0.999
+    )
+    max_error: float = setting(
+        0.0,
+        "Expected Chamfer distance above which an object is not reliable; 0 takes the checkpoint's own limit",
+        unit="m",
+        minimum=0.0,
+        maximum=1.0,
+    )
     min_points: int = setting(20, "Fewest seen points worth completing", minimum=1, maximum=10_000)
     seed: int = setting(0, "Seed of the choice among seen points", minimum=0, maximum=2**31 - 1)
+    engine: str = setting(
+        "torch", "What runs the networks; onnxruntime needs the graphs that `onet export` writes", choices=ENGINES
+    )
     precision: str = setting(
-        "float32",
-        "Of the wide layers; bfloat16 is quicker on hardware that computes in it, and much slower elsewhere",
-        choices=tuple(PRECISIONS),
+        AUTO,
+        "Of the wide layers; auto takes bfloat16 where the processor has matrix units for it; elsewhere it is slow",
+        choices=(AUTO, *PRECISIONS),
     )
 
     def __post_init__(self) -> None:
@@ -61,75 +90,38 @@ class ReconstructedObject:
     Attributes:
         mesh: closed, outward-facing, metres.
         confidence: (V,) float32, one per vertex of mesh: 1 where the camera saw the surface, 0 where it is guessed.
+        error: (V,) float32, metres, how far each vertex of mesh is expected to lie off the true surface; NaN where
+            nobody measured the network's errors.
         collision_mesh: closed, fewer triangles.
+        conservative_mesh: closed, few triangles: contains the object with the share `trust.coverage`.
         T_source_object: (4, 4) float64, the object's frame: origin in the middle of the mesh's bounding box along the
             frame's axes, z up, x horizontal towards the camera.
         size: (3,) metres, extent of the mesh along those axes.
         indices: (M,) int64, which points of the cloud were seen of this object.
         seen_fraction: share of the mesh's area whose confidence is over one half.
+        trust: how far the mesh can be trusted.
     """
 
     mesh: trimesh.Trimesh
     confidence: NDArray[np.float32]
+    error: NDArray[np.float32]
     collision_mesh: trimesh.Trimesh
+    conservative_mesh: trimesh.Trimesh
     T_source_object: NDArray[np.float64]
     size: NDArray[np.float64]
     indices: NDArray[np.int64]
     seen_fraction: float
+    trust: Trust
 
 
 @dataclass(frozen=True)
-class SeenObject:
-    """What the camera saw of one object.
+class _Surface:
+    """An object's surface in the source frame, and how soft the field is at the vertices of its mesh: (V,) metres per
+    logit, outwards and inwards."""
 
-    Attributes:
-        points: (N, 3) float64, metres, source frame.
-        background: (M, 3) float64, metres, source frame, what was seen around it; M may be 0.
-        viewpoint: (3,) float64, metres, source frame.
-        frame: the object's unit frame.
-        indices: (N,) int64, of the points in their cloud.
-    """
-
-    points: NDArray[np.float64]
-    background: NDArray[np.float64]
-    viewpoint: NDArray[np.float64]
-    frame: UnitFrame
-    indices: NDArray[np.int64]
-
-    @classmethod
-    def on_plane(
-        cls,
-        points: ArrayLike,
-        plane: SupportPlane | None,
-        viewpoint: ArrayLike,
-        background: ArrayLike | None = None,
-        indices: NDArray[np.int64] | None = None,
-        min_points: int = 1,
-    ) -> SeenObject:
-        """An object that stands on a plane; on None, on one under its lowest point in an upright camera's frame.
-
-        Without a background it is taken to stand there alone, so that the table was seen beside it.
-
-        Raises:
-            ValueError: points of the wrong shape, fewer than `min_points`, or not finite.
-        """
-        seen = np.asarray(points, dtype=np.float64)
-        if seen.ndim != 2 or seen.shape[1] != 3:
-            raise ValueError(f"expected points of shape (N, 3), got {seen.shape}")
-        if len(seen) < min_points:
-            raise ValueError(f"{len(seen)} points are too few, at least {min_points} are needed")
-        if not np.isfinite(seen).all():
-            raise ValueError(f"{int((~np.isfinite(seen).all(axis=1)).sum())} of {len(seen)} points are not finite")
-        plane = plane or _plane_under(seen, OPTICAL_UP)
-        if background is None:
-            background = table_beside(seen, plane, viewpoint, BACKGROUND_POINTS)
-        return cls(
-            points=seen,
-            background=np.asarray(background, dtype=np.float64).reshape(-1, 3),
-            viewpoint=np.asarray(viewpoint, dtype=np.float64),
-            frame=object_unit_frame(seen, plane, viewpoint),
-            indices=np.arange(len(seen)) if indices is None else indices,
-        )
+    surface: ExtractedSurface
+    outward: NDArray[np.float64]
+    inward: NDArray[np.float64]
 
 
 def object_box() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -149,29 +141,46 @@ class ObjectCompleter:
 
     def __init__(self, checkpoint: Checkpoint, completion: CompletionSettings, extraction: ExtractionSettings) -> None:
         self._checkpoint, self._completion, self._extraction = checkpoint, completion, extraction
-        self._network = InferenceNetwork(checkpoint.network, completion.precision)
+        self._network = make_engine(checkpoint, completion.engine, completion.precision)
         self._pace = Pace(extraction.time_budget)
+        record = checkpoint.training.get("trust")
+        self._errors = None if record is None else ErrorModel.from_record(record)
 
     def complete(
-        self, seen: Sequence[SeenObject], watch: Stopwatch | None = None
+        self, seen: Sequence[SeenObject], watch: Stopwatch | None = None, apart: bool = False
     ) -> list[ReconstructedObject | SurfaceError]:
         """For each object its completion, or the error that says why there is none.
 
         Args:
-            watch: told of the stages encode, collision and confidence, and those of `extract_surfaces`.
+            watch: told of the stages encode, softness, confidence and trust, and those of `extract_surfaces`.
+            apart: they are different objects of one scene, so that no two of them can be at the same place.
         """
         watch = watch or Stopwatch()
-        results: dict[int, ReconstructedObject | SurfaceError] = {}
+        return [
+            subject if isinstance(subject, SurfaceError) else self._described(subject, one, watch)
+            for subject, one in zip(self.subjects(seen, watch, apart), seen, strict=True)
+        ]
+
+    def occupancy(self, seen: Sequence[SeenObject], points: ArrayLike) -> NDArray[np.float32]:
+        """What the fields of B objects say of points: (B, N) float32, the probability that the object is there.
+
+        Args:
+            seen: the objects, as for `complete`.
+            points: (N, 3) metres, source frame, finite. What lies outside the box in which an object is looked for is
+                not in it: 0.
+        """
+        asked = np.asarray(points, dtype=np.float64).reshape(-1, 3)
+        probability = np.zeros((len(seen), len(asked)), dtype=np.float32)
         for batch in self._batches(seen):
-            self._pace.begin(len(batch) / len(seen))
             objects = [seen[number] for number in batch]
-            for number, mesh in zip(batch, self._meshes(objects, watch), strict=True):
-                if isinstance(mesh, SurfaceError):
-                    results[number] = mesh
-                else:
-                    results[number] = self._described(mesh, seen[number], watch)
-            self._pace.end()
-        return [results[number] for number in range(len(seen))]
+            frames = [one.whole_frame() for one in objects]
+            field = partial(self._field_alone, objects, frames)
+            boxes = [object_box()] * len(objects)
+            probability[batch] = probabilities(field, frames, boxes, asked, self._network.device)
+        return probability
+
+    def _field_alone(self, seen: Sequence[SeenObject], frames: Sequence[UnitFrame]) -> OccupancyField:
+        return self._field(seen, frames)[0]
 
     def _batches(self, seen: Sequence[SeenObject]) -> Iterable[list[int]]:
         """Numbers of objects that go together: with or without background, and no more than memory is to hold."""
@@ -179,105 +188,260 @@ class ObjectCompleter:
         resolution = settings.max_resolution if settings.voxel_size else settings.resolution
         most = max(1, MAX_CORNERS // (resolution + 3) ** 3)
         for with_background in (True, False):
-            alike = [number for number, one in enumerate(seen) if bool(len(one.background)) == with_background]
+            alike = [number for number, one in enumerate(seen) if _has_background(one) == with_background]
             for start in range(0, len(alike), most):
                 yield alike[start : start + most]
 
-    def _meshes(self, seen: Sequence[SeenObject], watch: Stopwatch) -> list[trimesh.Trimesh | SurfaceError]:
-        """Meshes in the source frame."""
+    def _surfaces(self, seen: Sequence[SeenObject], watch: Stopwatch, apart: bool) -> list[_Surface | SurfaceError]:
+        """In the source frame."""
         try:
-            return self._extracted(seen, watch)
+            return self._extracted(seen, watch, apart)
         except SurfaceError as error:  # of any of them: one at a time, those that can are completed
             if len(seen) == 1:
                 return [error]
-            return [mesh for one in seen for mesh in self._meshes([one], watch)]
+            return [surface for one in seen for surface in self._surfaces([one], watch, apart)]
 
-    def _extracted(self, seen: Sequence[SeenObject], watch: Stopwatch) -> list[trimesh.Trimesh | SurfaceError]:
+    def _extracted(self, seen: Sequence[SeenObject], watch: Stopwatch, apart: bool) -> list[_Surface | SurfaceError]:
+        frames = [one.whole_frame() for one in seen]
         with watch.stage("encode"):
-            field = self._network.field(self._network.encode(self.observation(seen)))
-        probability = self._completion.threshold or self._checkpoint.threshold
+            field, seeds = self._field(seen, frames)
+        if apart and self._completion.carve:
+            field = ExclusiveField(field, frames, *object_box(), self.threshold, self._network.device)
         lower, upper = object_box()
-        meshes = extract_surfaces(
+        surfaces = extract_surfaces(
             field,
             np.tile(lower, (len(seen), 1)),
             np.tile(upper, (len(seen), 1)),
-            threshold=float(np.log(probability / (1.0 - probability))),
+            threshold=self.threshold,
             settings=self._extraction,
             device=self._network.device,
-            seeds=[one.frame.to_unit(one.points) for one in seen],
-            scales=[one.frame.scale for one in seen],
+            seeds=seeds,
+            scales=[frame.scale for frame in frames],
             pace=self._pace,
             watch=watch,
+            coverage=self._asked_coverage,
         )
+        with watch.stage("softness"):
+            softness = self._softness(field, surfaces)
         return [
-            mesh
-            if isinstance(mesh, SurfaceError)
-            else trimesh.Trimesh(one.frame.from_unit(mesh.vertices), mesh.faces, process=False)
-            for one, mesh in zip(seen, meshes, strict=True)
+            surface
+            if isinstance(surface, SurfaceError)
+            else _Surface(_from_unit(surface, frame), frame.scale * soft[0], frame.scale * soft[1])
+            for frame, surface, soft in zip(frames, surfaces, softness, strict=True)
         ]
 
+    @property
+    def _asked_coverage(self) -> float:
+        coverage = self._completion.coverage
+        return coverage if self._errors is None else self._errors.asked_for(coverage)
+
+    def _softness(
+        self, field: OccupancyField, surfaces: Sequence[ExtractedSurface | SurfaceError]
+    ) -> list[NDArray[np.float64]]:
+        """For each object (2, V): units of its frame per logit, outwards and inwards of its vertices."""
+        meshes = {number: one.mesh for number, one in enumerate(surfaces) if not isinstance(one, SurfaceError)}
+        asked: list[NDArray[np.float64]] = []
+        for mesh in meshes.values():
+            step = STEPPED * mesh_normals(np.asarray(mesh.vertices), np.asarray(mesh.faces))
+            asked += [np.asarray(mesh.vertices) + step, np.asarray(mesh.vertices) - step]
+        softness = [np.zeros((2, 0)) for _ in surfaces]
+        if not meshes:
+            return softness
+        device = self._network.device
+        points = torch.as_tensor(np.concatenate(asked), dtype=torch.float32, device=device)
+        owners = np.repeat(list(meshes), [2 * len(mesh.vertices) for mesh in meshes.values()])
+        heights = field(points, torch.as_tensor(owners, device=device)).cpu().double().numpy() - self.threshold
+        start = 0
+        for number, mesh in meshes.items():
+            outside, inside = heights[start : start + 2 * len(mesh.vertices)].reshape(2, -1)
+            softness[number] = STEPPED / np.maximum([-outside, inside], 1e-3)
+            start += 2 * len(mesh.vertices)
+        return softness
+
+    @property
+    def threshold(self) -> float:
+        """Logit above which a point is inside."""
+        probability = self._completion.threshold or self._checkpoint.threshold
+        return float(np.log(probability / (1.0 - probability)))
+
+    def _field(
+        self, seen: Sequence[SeenObject], frames: Sequence[UnitFrame]
+    ) -> tuple[OccupancyField, list[NDArray[np.float32]]]:
+        """The field of each object in its whole frame, out of those of its views, and where its surface is known."""
+        field, seeds = self._fused(seen, frames)
+        if not self._completion.carve:
+            return field, seeds
+        free = [[view.free for view in one.views if view.free is not None] for one in seen]
+        return CarvedField(field, free, frames, self.threshold, self._network.device), seeds
+
+    def _fused(
+        self, seen: Sequence[SeenObject], frames: Sequence[UnitFrame]
+    ) -> tuple[OccupancyField, list[NDArray[np.float32]]]:
+        """`_field` as the network has it."""
+        views = [view for one in seen for view in one.views]
+        told = self.observation(views)
+        field = self._network.field(self._network.encode(told.to(self._network.device)))
+        if len(views) == len(seen):
+            return field, list(told.points.numpy())
+        owners = [frame for one, frame in zip(seen, frames, strict=True) for _ in one.views]
+        moves = np.stack([owner.matrix_to(view.frame) for view, owner in zip(views, owners, strict=True)])
+        lower, upper = (torch.as_tensor(corner, dtype=torch.float32) for corner in object_box())
+        T_view_object = torch.as_tensor(moves, dtype=torch.float32, device=self._network.device)
+        fused = FusedField(field, [len(one.views) for one in seen], T_view_object, lower, upper)
+        points = [frame.to_unit(one.all_points).astype(np.float32) for one, frame in zip(seen, frames, strict=True)]
+        return fused, points
+
     def observation(self, seen: Sequence[SeenObject]) -> Observation:
-        """What the network is told: of every object as many points as it was trained with.
+        """What the network is told, on the host: of every object as many points as it was trained with.
 
         Args:
-            seen: all with background, or all without.
+            seen: each as one view, its earlier ones aside; all with background, or all without.
         """
         seed, count = self._completion.seed, self._checkpoint.observation_points
 
         def tensor(values: Iterable[ArrayLike]) -> torch.Tensor:
             return torch.as_tensor(np.stack([np.asarray(value) for value in values]).astype(np.float32))
 
-        background = BACKGROUND_POINTS if len(seen[0].background) else 0
+        background = BACKGROUND_POINTS if all(len(one.background) for one in seen) else 0
         return Observation(
             points=tensor(one.frame.to_unit(_drawn(one.points, count, seed)) for one in seen),
             background=tensor(one.frame.to_unit(_drawn(one.background, background, seed)) for one in seen),
             viewpoint=tensor(one.frame.to_unit(one.viewpoint) for one in seen),
             scale=tensor(one.frame.scale for one in seen),
-        ).to(self._network.device)
-
-    def _described(self, mesh: trimesh.Trimesh, one: SeenObject, watch: Stopwatch) -> ReconstructedObject:
-        with watch.stage("collision"):
-            simple = collision_mesh(mesh, self._extraction)
-        with watch.stage("confidence"):
-            vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
-            confidence = self._confidence(vertices, one.points)
-            areas = face_areas(vertices, faces)
-            seen_area = areas[confidence[faces].mean(axis=1) > 0.5].sum()
-        rotation = one.frame.rotation
-        along_axes = vertices @ rotation.T
-        low, high = along_axes.min(axis=0), along_axes.max(axis=0)
-        T_source_object = np.eye(4)
-        T_source_object[:3, :3] = rotation.T
-        T_source_object[:3, 3] = rotation.T @ ((low + high) / 2.0)
-        return ReconstructedObject(
-            mesh=mesh,
-            confidence=confidence,
-            collision_mesh=simple,
-            T_source_object=T_source_object,
-            size=high - low,
-            indices=one.indices,
-            seen_fraction=float(seen_area / areas.sum()),
         )
 
-    def _confidence(self, vertices: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float32]:
+    def subjects(
+        self, seen: Sequence[SeenObject], watch: Stopwatch | None = None, apart: bool = False
+    ) -> list[Subject | SurfaceError]:
+        """`complete` without the last step: what is to be assessed of each object, for those who learn how to."""
+        watch = watch or Stopwatch()
+        found: dict[int, Subject | SurfaceError] = {}
+        for batch in self._batches(seen):
+            self._pace.begin(len(batch) / len(seen))
+            objects = [seen[number] for number in batch]
+            for number, surface in zip(batch, self._surfaces(objects, watch, apart), strict=True):
+                if isinstance(surface, SurfaceError):
+                    found[number] = surface
+                else:
+                    found[number] = self._subject(surface, seen[number], watch)
+            self._pace.end()
+        return [found[number] for number in range(len(seen))]
+
+    def _subject(self, found: _Surface, one: SeenObject, watch: Stopwatch) -> Subject:
+        surface = found.surface
+        with watch.stage("confidence"):
+            distance = self._distances(np.asarray(surface.mesh.vertices), one.all_points)
+            confidence = self._confidence(distance)
+        return Subject(
+            mesh=surface.mesh,
+            coarse_mesh=surface.collision_mesh,
+            conservative_mesh=surface.conservative_mesh or surface.mesh,
+            seen=one.all_points,
+            free=[view.free for view in one.views if view.free is not None],
+            frame=one.whole_frame(),
+            vertices=self._evidence(found, one, distance),
+            confidence=confidence,
+        )
+
+    def _described(self, subject: Subject, one: SeenObject, watch: Stopwatch) -> ReconstructedObject:
+        with watch.stage("trust"):
+            error, trust = assess(subject, self._errors, self._completion.coverage, self._completion.max_error)
+        T_source_object, size = object_pose(np.asarray(subject.mesh.vertices), one.frame.rotation)
+        return ReconstructedObject(
+            mesh=subject.mesh,
+            confidence=subject.confidence,
+            error=error,
+            collision_mesh=subject.coarse_mesh,
+            conservative_mesh=subject.conservative_mesh,
+            T_source_object=T_source_object,
+            size=size,
+            indices=one.indices,
+            seen_fraction=subject.seen_fraction,
+            trust=trust,
+        )
+
+    @staticmethod
+    def _evidence(found: _Surface, one: SeenObject, distance: NDArray[np.float64]) -> VertexEvidence:
+        mesh = found.surface.mesh
+        vertices = np.asarray(mesh.vertices)
+        normals = mesh_normals(vertices, np.asarray(mesh.faces))
+        facing = np.full(len(vertices), -1.0)
+        for view in one.views:
+            towards = view.viewpoint - vertices
+            towards /= np.maximum(np.linalg.norm(towards, axis=1), 1e-9)[:, None]
+            facing = np.maximum(facing, np.einsum("ij,ij->i", normals, towards))
+        return VertexEvidence(distance, found.outward, found.inward, facing, one.whole_frame().scale)
+
+    def _distances(self, vertices: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(V,) metres to the nearest seen point."""
+        if len(seen) > CONFIDENCE_POINTS:
+            seen = _drawn(seen, CONFIDENCE_POINTS, self._completion.seed)
+        tree = cKDTree(seen, compact_nodes=False, balanced_tree=False)
+        distances: NDArray[np.float64] = tree.query(vertices, eps=0.1, workers=-1)[0]
+        return distances
+
+    def _confidence(self, distances: NDArray[np.float64]) -> NDArray[np.float32]:
         """(V,), falling with the distance to the nearest seen point as a Gaussian does; 0 where it is below 0.001."""
         sigma = self._completion.seen_distance
-        tree = cKDTree(seen, compact_nodes=False, balanced_tree=False)
-        distances, _ = tree.query(vertices, eps=0.02, distance_upper_bound=3.7 * sigma, workers=-1)
-        confidence: NDArray[np.float32] = np.exp(-0.5 * (distances / sigma) ** 2).astype(np.float32)  # inf when far
-        return confidence
+        confidence = np.exp(-0.5 * (distances / sigma) ** 2)
+        return np.where(distances < 3.7 * sigma, confidence, 0.0).astype(np.float32)
 
 
-def _plane_under(points: NDArray[np.float64], up: NDArray[np.float64]) -> SupportPlane:
-    """The plane with normal `up` under all but the lowest half per cent of the points."""
-    return SupportPlane(normal=up, offset=-float(np.percentile(points @ up, 0.5)))
+def object_pose(
+    vertices: NDArray[np.float64], rotation: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """T_source_object (4, 4) and size (3,), see `ReconstructedObject`, of a mesh's vertices and the object's axes."""
+    along_axes = vertices @ rotation.T
+    low, high = along_axes.min(axis=0), along_axes.max(axis=0)
+    T_source_object = np.eye(4)
+    T_source_object[:3, :3] = rotation.T
+    T_source_object[:3, 3] = rotation.T @ ((low + high) / 2.0)
+    return T_source_object, high - low
+
+
+def probabilities(
+    field: Callable[[], OccupancyField],
+    frames: Sequence[UnitFrame],
+    boxes: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    points: ArrayLike,
+    device: torch.device,
+) -> NDArray[np.float32]:
+    """(B, N) probability that each of B objects is at each of N points; 0 outside its box.
+
+    Args:
+        field: makes the field of the B objects; not called where no point lies in a box.
+        frames: of the objects; boxes: lower and upper corner (3,) in them.
+        points: (N, 3) metres, source frame.
+        device: of the field.
+    """
+    asked = np.asarray(points, dtype=np.float64).reshape(-1, 3)
+    probability = np.zeros((len(frames), len(asked)), dtype=np.float32)
+    if not len(frames):
+        return probability
+    places = np.stack([frame.to_unit(asked) for frame in frames])
+    lower, upper = (np.stack([box[end] for box in boxes])[:, None] for end in (0, 1))
+    row, column = np.nonzero(((places >= lower) & (places <= upper)).all(axis=2))
+    if len(row):
+        queries = torch.as_tensor(places[row, column].astype(np.float32), device=device)
+        logits = field()(queries, torch.as_tensor(row, device=device))
+        probability[row, column] = torch.sigmoid(logits).cpu().numpy()
+    return probability
+
+
+def _from_unit(surface: ExtractedSurface, frame: UnitFrame) -> ExtractedSurface:
+    def moved(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+        return trimesh.Trimesh(frame.from_unit(mesh.vertices), mesh.faces, process=False)
+
+    conservative = None if surface.conservative_mesh is None else moved(surface.conservative_mesh)
+    return ExtractedSurface(moved(surface.mesh), moved(surface.collision_mesh), conservative)
+
+
+def _has_background(seen: SeenObject) -> bool:
+    return all(len(view.background) for view in seen.views)
 
 
 def _drawn(points: NDArray[np.float64], count: int, seed: int) -> NDArray[np.float64]:
-    """`count` of the points (N, 3), at random; where they are fewer, all of them again and again."""
+    """`count` of the points (N, 3), at random, as training draws them: some may come twice."""
     if not count:
         return points[:0]
-    rng = np.random.default_rng(seed)
-    if len(points) >= count:
-        return points[rng.choice(len(points), count, replace=False)]
-    return points[np.resize(rng.permutation(len(points)), count)]
+    return points[np.random.default_rng(seed).integers(len(points), size=count)]

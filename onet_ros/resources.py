@@ -11,9 +11,17 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 
 
+MODELS = {"points": "default", "image": "image", "voxels": "voxels"}  # by what they observe
+
+
 def default_model_path() -> Path:
     """Folder of the weights that come with the package; raises FileNotFoundError like `data_folder`."""
-    return data_folder("models") / "default"
+    return model_path("points")
+
+
+def model_path(observes: str) -> Path:
+    """Folder of the weights that come with the package for points, an image or voxels; raises as `data_folder`."""
+    return data_folder("models") / MODELS[observes]
 
 
 def data_folder(name: str, package: Path = PACKAGE) -> Path:

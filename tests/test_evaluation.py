@@ -13,6 +13,7 @@ from onet_ros.learning.evaluation import TASKS, evaluate, frame_cases
 from onet_ros.learning.evaluation_data import EvaluationData
 from onet_ros.learning.evaluation_report import data_digest, failures, summarise, table, write_sheets
 from onet_ros.learning.methods import BASELINES, method_labels
+from onet_ros.scene import AROUND_POINTS
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_a_scene_tells_what_was_seen_around_an_object_and_a_view_does_not(data):
     assert case.background is None
     (scene,) = data.frames("scenes")
     for case in frame_cases("scenes", scene):
-        assert 100 < len(case.background) <= 1024
+        assert 100 < len(case.background) <= AROUND_POINTS
         own = {tuple(point) for point in case.points.tolist()}
         assert not own & {tuple(point) for point in case.background.tolist()}
         assert (np.abs(scene.plane.height(case.background)) < 0.105).all()  # the table and the other object

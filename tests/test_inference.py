@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from onet_ros.networks import InferenceNetwork, Observation, OccupancyNetwork
+from onet_ros.networks import (
+    PRECISIONS,
+    AnyObservation,
+    ImageObservation,
+    InferenceNetwork,
+    Observation,
+    OccupancyNetwork,
+    VoxelObservation,
+)
+from onet_ros.networks.camera_frame import TurnedCode
+from onet_ros.networks.cbn_decoder import CBNDecoder
+from onet_ros.networks.cbn_field import CBNField
+from onet_ros.networks.local_decoder import LocalDecoder
+from onet_ros.networks.local_field import FoldedLocalDecoder, LocalField
 
 SIZES = {
     "pointnet_cbn": ({"hidden_size": 32, "code_size": 24}, {"code_size": 24, "hidden_size": 40}),
@@ -18,9 +36,20 @@ SIZES = {
         {"channels": 8, "resolution": 16, "point_size": 8, "planes": "camera+top+side"},
         {"channels": 8, "hidden_size": 12, "blocks": 3},
     ),
+    "local_planes for a kernel": (
+        {"channels": 16, "resolution": 16, "point_size": 8, "planes": "camera+top+side"},
+        {"channels": 16, "hidden_size": 32, "blocks": 3},
+    ),
     "local_planes without a camera": (
         {"channels": 8, "resolution": 16, "point_size": 8, "planes": "front+top"},
         {"channels": 8, "hidden_size": 8, "blocks": 2},
+    ),
+    "resnet_cbn": ({"code_size": 24, "width": 8, "image_size": 32}, {"code_size": 24, "hidden_size": 40}),
+    "image_plane": ({"channels": 8, "image_size": 32}, {"channels": 8, "hidden_size": 12, "blocks": 3}),
+    "voxels_cbn": ({"code_size": 24, "width": 4, "resolution": 16}, {"code_size": 24, "hidden_size": 40}),
+    "voxel_pyramid": (
+        {"width": 4, "channels": 8, "resolution": 32},
+        {"channels": 8, "hidden_size": 12, "blocks": 2},
     ),
 }
 # Largest logit error over the logits' standard deviation.
@@ -42,12 +71,18 @@ def network(name: str) -> OccupancyNetwork:
     return net.eval().requires_grad_(False)
 
 
-def observation(batch: int = 3, background: int = 40) -> Observation:
+def observation(name: str, batch: int = 3, background: int = 40) -> AnyObservation:
     generator = torch.Generator().manual_seed(1)
+    viewpoint = torch.tensor([4.0, 0.0, 3.0]) + torch.rand(batch, 3, generator=generator)
+    if name.startswith("voxel"):
+        r = SIZES[name][0]["resolution"]
+        return VoxelObservation(torch.randint(3, (batch, r, r, r), generator=generator) / 2.0)
+    if name in ("resnet_cbn", "image_plane"):
+        return ImageObservation(torch.rand(batch, 4, 32, 32, generator=generator), viewpoint)
     return Observation(
         points=torch.rand(batch, 200, 3, generator=generator) - 0.5,
         background=torch.rand(batch, background, 3, generator=generator) - 0.5,
-        viewpoint=torch.tensor([4.0, 0.0, 3.0]) + torch.rand(batch, 3, generator=generator),
+        viewpoint=viewpoint,
         scale=0.1 + 0.1 * torch.rand(batch, generator=generator),
     )
 
@@ -69,7 +104,7 @@ class TestEveryArchitecture:
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
     @pytest.mark.parametrize("background", [0, 40])
     def test_folded_network_equals_the_plain_one(self, name: str, precision: str, background: int):
-        net, seen = network(name), observation(background=background)
+        net, seen = network(name), observation(name, background=background)
         points, objects = queries()
         folded = InferenceNetwork(net, precision)
         logits = folded.field(folded.encode(seen))(points.flatten(0, 1), objects)
@@ -78,14 +113,14 @@ class TestEveryArchitecture:
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
     def test_field_of_a_plain_code_equals_the_plain_decoder(self, name: str, precision: str):
         net = network(name)
-        code = net.encode(observation())
+        code = net.encode(observation(name))
         points, objects = queries()
         logits = InferenceNetwork(net, precision).field(code)(points.flatten(0, 1), objects)
         assert relative_error(logits, net.decode(points, code).flatten()) < TOLERANCE[precision]
 
     def test_order_of_the_points_does_not_matter(self, name: str):
         folded = InferenceNetwork(network(name))
-        field = folded.field(folded.encode(observation()))
+        field = folded.field(folded.encode(observation(name)))
         points, objects = queries()
         points = points.flatten(0, 1)
         order = torch.randperm(len(points), generator=torch.Generator().manual_seed(3))
@@ -93,8 +128,28 @@ class TestEveryArchitecture:
             field(points[order], objects[order]), field(points, objects)[order], rtol=1e-4, atol=1e-4
         )
 
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_objects_worked_on_together_give_what_each_gives_alone(self, name: str, precision: str):
+        """The way of a GPU, on the CPU."""
+        net = network(name)
+        code = net.encode(observation(name))
+        if isinstance(code, TurnedCode):
+            code = code.code
+        points, objects = queries()
+        order = torch.randperm(len(objects), generator=torch.Generator().manual_seed(3))[:1500]
+        points, objects = points.flatten(0, 1)[order], objects[order]
+        if isinstance(net.decoder, CBNDecoder):
+            alone, together = (CBNField(net.decoder, code, PRECISIONS[precision], way) for way in (False, True))
+        elif isinstance(net.decoder, LocalDecoder):
+            folded = FoldedLocalDecoder.of(net.decoder)
+            alone, together = (LocalField(folded, code, way) for way in (False, True))
+        else:
+            pytest.skip("its field works on all objects together anyway")
+        assert relative_error(together(points, objects), alone(points, objects)) < TOLERANCE[precision]
+        assert together(points[:0], objects[:0]).shape == (0,)
+
     def test_more_points_than_fit_into_the_buffers_and_none_at_all(self, name: str):
-        net, seen = network(name), observation(batch=2)
+        net, seen = network(name), observation(name, batch=2)
         points, objects = queries(batch=2, count=23_000)
         folded = InferenceNetwork(net)
         field = folded.field(folded.encode(seen))
@@ -102,7 +157,7 @@ class TestEveryArchitecture:
         assert field(points[0, :0], objects[:0]).shape == (0,)
 
     def test_points_that_require_gradients_get_those_of_the_plain_network(self, name: str):
-        net, seen = network(name), observation()
+        net, seen = network(name), observation(name)
         points, objects = queries(count=50)
         folded = InferenceNetwork(net)
         leaf = points.flatten(0, 1).requires_grad_(True)
@@ -116,7 +171,7 @@ class TestEveryArchitecture:
         before = {key: value.clone() for key, value in net.state_dict().items()}
         folded = InferenceNetwork(net, "bfloat16")
         points, objects = queries(count=10)
-        folded.field(folded.encode(observation()))(points.flatten(0, 1), objects)
+        folded.field(folded.encode(observation(name)))(points.flatten(0, 1), objects)
         for key, value in net.state_dict().items():
             assert torch.equal(value, before[key]), key
 
@@ -124,3 +179,35 @@ class TestEveryArchitecture:
 def test_unknown_precision_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="float32, bfloat16, got 'int8'"):
         InferenceNetwork(network("pointnet_cbn"), "int8")
+
+
+IN_THE_INTERPRETER = """
+import sys
+import torch
+from onet_ros.networks import InferenceNetwork
+from onet_ros.networks.local_kernel import LocalFieldKernel
+from onet_ros.networks.local_field import LocalField
+from test_inference import network, observation, queries
+
+net = network("local_planes for a kernel")
+folded = InferenceNetwork(net)
+code = folded.encode(observation("local_planes"))
+layers = LocalField(folded._local, code)
+kernel = LocalFieldKernel(folded._local, layers._projection, layers._table, 16)
+points, objects = queries(count=100)
+order = torch.randperm(300, generator=torch.Generator().manual_seed(3))
+points, objects = points.flatten(0, 1)[order], objects[order]
+expected = layers(points, objects)
+assert (kernel(points, objects) - expected).abs().max() < 1e-5 * expected.std()
+assert (kernel(points[:1], objects[:1]) - expected[:1]).abs().max() < 1e-5 * expected.std()
+"""
+
+
+def test_the_kernel_gives_what_the_layers_give():
+    """In Triton's interpreter, which needs no GPU."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    paths = [str(Path(__file__).parent), *sys.path]
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    done = subprocess.run([sys.executable, "-c", IN_THE_INTERPRETER], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -11,8 +11,16 @@ import trimesh
 from analytic_fields import LOWER, UPPER
 from scipy.spatial import cKDTree
 
-from onet_ros.surface import ExtractionSettings, Field, extract_mesh, sample_grid_dense, sample_grid_mise
-from onet_ros.surface.marching_cubes import CORNER_CLEARANCE
+from onet_ros.surface import (
+    ExtractionSettings,
+    Field,
+    extract_mesh,
+    sample_grid_dense,
+    sample_grid_mise,
+    sample_grids_mise,
+)
+from onet_ros.surface.marching_cubes import CORNER_CLEARANCE, polygonise
+from onet_ros.surface.mesh_batch import _roots
 
 GRID_64 = ExtractionSettings(start_resolution=16, doublings=2)
 
@@ -205,3 +213,21 @@ def test_refinement_asks_for_one_value_per_vertex_and_step():
     mesh = extract_mesh(grid, field, 2, chunk_size=500)
     assert sum(asked) == 2 * len(mesh.vertices)
     assert max(asked) == 500
+
+
+def test_pieces_are_counted_object_by_object():
+    shapes = (fields.two_bodies(), fields.torus(0.3, 0.1), fields.difference(fields.sphere(0.4), fields.sphere(0.2)))
+
+    def batch(points: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
+        values = torch.stack([shape(points) for shape in shapes])
+        return values.gather(0, objects.unsqueeze(0)).squeeze(0)
+
+    boxes = np.tile(LOWER, (3, 1)), np.tile(UPPER, (3, 1))
+    meshes = polygonise(sample_grids_mise(batch, *boxes, 0.0, GRID_64))
+    assert [mesh.body_count for mesh in meshes.meshes()] == [2, 1, 2]
+    labels, owners = meshes.pieces(), meshes.objects_of_vertices()
+    assert [len(labels[owners == number].unique()) for number in range(3)] == [2, 1, 2]
+    # The way of a GPU gives each vertex the lowest one it is connected with.
+    roots = _roots(meshes.faces, len(meshes.vertices))
+    assert len(roots.unique()) == 5
+    assert all(len(roots[labels == label].unique()) == 1 for label in range(5))

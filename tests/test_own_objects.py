@@ -16,6 +16,7 @@ from onet_ros.learning.object_intake import IntakeSettings, add_objects
 from onet_ros.learning.own_objects import Manifest, OwnObjects
 from onet_ros.learning.pool import SamplePool
 from onet_ros.learning.run_folder import RunError
+from onet_ros.learning.source import PointSource
 from onet_ros.learning.trainer import Trainer
 
 SETTINGS = IntakeSettings(views=3, world=dataclasses.replace(WORLD, families=None))
@@ -207,10 +208,10 @@ class TestCommand:
 class TestTraining:
     def pool(self, folder, share, first=0):
         own = OwnObjects(folder)
-        return SamplePool(0, WORLD, 6, 2, 2, first_step=first, own=own, own_share=share)
+        return SamplePool(0, PointSource(WORLD), 6, 2, 2, first_step=first, own=own, own_share=share)
 
     def test_the_share_holds_and_the_other_samples_stay_as_they_were(self, prepared):
-        plain = SamplePool(0, WORLD, 6, 2, 2).batch(0, 64, (16, 16), 32)
+        plain = SamplePool(0, PointSource(WORLD), 6, 2, 2).batch(0, 64, (16, 16), 32)
         mixed = self.pool(prepared[0], 0.5).batch(0, 64, (16, 16), 32)
         same = [torch.equal(a, b) for a, b in zip(plain.queries, mixed.queries, strict=True)]
         assert 20 < 64 - sum(same) < 44

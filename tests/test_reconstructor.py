@@ -9,11 +9,12 @@ import pytest
 import trimesh
 
 from onet_ros import Reconstructor
-from onet_ros.completion import CompletionSettings, ObjectCompleter, SeenObject
+from onet_ros.completion import CompletionSettings, ObjectCompleter
 from onet_ros.learning.metrics import score_mesh
+from onet_ros.ray_casting import ray_scene
 from onet_ros.reconstructor import ReconstructorSettings, find_objects
 from onet_ros.resources import default_model_path
-from onet_ros.scene import CloudError, SupportPlane, background_points
+from onet_ros.scene import CloudError, PointCloud, SeenObject, SupportPlane, background_points
 from onet_ros.simulation import DepthCamera, SimulatedTable, demo_objects
 from onet_ros.surface import ExtractionSettings, SurfaceError, surface_deviation
 
@@ -251,3 +252,75 @@ class TestBatches:
         assert len(result.objects) + len(result.failures) == len(whole.objects)
         assert 0 < len(result.objects) < len(whole.objects), [len(item.indices) for item in whole.objects]
         assert all("too few" in failure for failure in result.failures)
+
+
+@pytest.fixture(scope="module")
+def mug_views():
+    """A mug on a table seen from its front and from behind, in the table's frame; as (true mesh, two SeenObjects)."""
+    mug = {"mug": demo_objects()["mug"]}
+    table = SimulatedTable(mug, {"mug": np.eye(4)})
+    up = SupportPlane(np.array([0.0, 0.0, 1.0]), 0.0)
+    views = []
+    for azimuth in (0.0, np.pi):
+        T_camera_table = table.camera_pose(azimuth)
+        camera = DepthCamera(table.meshes, T_camera_table, table.surroundings(), seed=0)
+        T_table_camera = np.linalg.inv(T_camera_table)
+        points = camera.capture(0).points.reshape(-1, 3)
+        cloud = PointCloud.from_points(trimesh.transform_points(points, T_table_camera))
+        eye = T_table_camera[:3, 3]
+        scene = find_objects(cloud, QUICK, eye, up)
+        around = background_points(scene.cloud, scene.clusters[0].indices, eye, 1024)
+        views.append(SeenObject.on_plane(scene.clusters[0].points, up, eye, around))
+    return mug["mug"], views
+
+
+class TestSeveralViews:
+    def test_a_second_view_from_behind_makes_the_mesh_better(self, model, mug_views):
+        truth, (front, behind) = mug_views
+        both = dataclasses.replace(behind, earlier=(front,))
+        alone, together = model.complete_seen([behind, both])
+        assert together.mesh.is_watertight
+        single, fused = (score_mesh(item.mesh, truth, samples=20_000) for item in (alone, together))
+        assert fused.iou > single.iou + 0.03  # 0.04 with the weights it comes with
+        assert fused.chamfer_l1 < single.chamfer_l1
+        # What either view saw counts as seen.
+        assert together.seen_fraction > alone.seen_fraction + 0.1
+
+    def test_the_same_view_twice_changes_nothing(self, model, mug_views):
+        _, (front, _) = mug_views
+        once, twice = model.complete_seen([front, dataclasses.replace(front, earlier=(front,))])
+        mean, largest = surface_deviation(once.mesh, twice.mesh, 2000)
+        assert mean < 1e-5
+        assert largest < 1e-3
+
+    def test_views_with_and_without_background_go_together(self, model, mug_views):
+        truth, (front, behind) = mug_views
+        bare = dataclasses.replace(front, background=np.empty((0, 3)))
+        (item,) = model.complete_seen([dataclasses.replace(behind, earlier=(bare,))])
+        assert score_mesh(item.mesh, truth, samples=20_000).iou > 0.3
+
+    def test_occupancy_tells_inside_from_outside_of_the_mesh(self, model, mug_views):
+        _, (front, behind) = mug_views
+        both = dataclasses.replace(behind, earlier=(front,))
+        (item,) = model.complete_seen([both])
+        points = np.random.default_rng(0).uniform(item.mesh.bounds[0] - 0.02, item.mesh.bounds[1] + 0.02, (3000, 3))
+        far_away = np.array([[5.0, 0.0, 0.0]])
+        two = model.occupancy([both, front], np.concatenate([points, far_away]))
+        assert two.shape == (2, 3001)
+        assert two[:, -1].tolist() == [0.0, 0.0]
+        inside = ray_scene([item.mesh]).compute_occupancy(points.astype(np.float32), nsamples=3).numpy() > 0.5
+        assert ((two[0, :-1] > model.checkpoint.threshold) == inside).mean() > 0.97
+        assert model.occupancy([], points).shape == (0, 3000)
+
+
+def test_a_mask_takes_the_place_of_the_segmentation(model, table):
+    frame, truths, _ = table
+    labels = np.where(frame.labels == 255, 0, frame.labels).astype(np.uint16)
+    labels[labels == 2] = 0  # whoever made the mask left the second object out
+    labels[labels == 3] = 700
+    result = model.reconstruct(frame.points, labels=labels)
+    assert len(result.objects) == len(truths) - 1
+    for item in result.objects:
+        assert len(set(labels.ravel()[item.indices])) == 1
+    with pytest.raises(CloudError, match=r"a mask of 2 x 3 does not fit a cloud of 480 x 640"):
+        model.reconstruct(frame.points, labels=np.zeros((2, 3), np.uint8))

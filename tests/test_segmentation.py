@@ -14,6 +14,7 @@ from onet_ros.scene import (
     SupportPlane,
     clusters_from_labels,
     load_capture,
+    masked_objects,
     segment_objects,
 )
 
@@ -199,3 +200,39 @@ def test_object_of_a_real_capture_is_the_one_cluster(dev_data, name):
     scores = score_segmentation(labels, capture.segmentation, capture.names)
     assert labels.max() == 1
     assert scores.objects[0].iou > 0.95
+
+
+def test_mask_gives_one_object_for_each_label_without_what_it_spilled_on():
+    view = look([table(), *ON_TABLE["one before the other"]])
+    labels = np.where(view.owner == 1, 40_000, 0).astype(np.uint16)
+    behind = np.flatnonzero((view.owner == 2).ravel())
+    labels.ravel()[behind[::7]] = 40_000  # the mask of the box in front spills on the one behind
+    (found,) = masked_objects(view.cloud, labels)
+    assert (view.owner.ravel()[found.indices] == 1).all()
+    assert len(found.indices) > 0.99 * (view.owner == 1).sum()
+    np.testing.assert_array_equal(found.points, view.cloud.points.reshape(-1, 3)[found.indices])
+
+
+def test_mask_labels_with_few_points_are_no_objects():
+    view = look([table(), *ON_TABLE["two boxes"]])
+    labels = np.maximum(view.owner, 0)
+    assert len(masked_objects(view.cloud, labels)) == 2
+    most = int((labels == 1).sum())
+    assert len(masked_objects(view.cloud, labels, SegmentationSettings(min_points=most + 1))) <= 1
+    assert masked_objects(view.cloud, np.zeros_like(labels)) == []
+
+
+class TestMapCells:
+    def test_cells_that_touch_are_one_object_whatever_hides_them(self):
+        edge = 0.01
+        table = np.stack(np.meshgrid(np.arange(-30, 30), np.arange(-30, 30), [-1], indexing="ij"), -1).reshape(-1, 3)
+        tower = np.stack(np.meshgrid([0, 1], [0, 1], np.arange(12), indexing="ij"), -1).reshape(-1, 3)
+        block = np.stack(np.meshgrid(np.arange(4), np.arange(4), np.arange(4), indexing="ij"), -1).reshape(-1, 3)
+        speck = np.array([[-20, -20, 5]])
+        cells = np.concatenate([table, tower, block + (10, 0, 0), speck])
+        points = ((cells + 0.5) * edge).astype(np.float32)[None]
+        cloud = PointCloud(points, cell_size=edge)
+        plane = SupportPlane(np.array([0.0, 0.0, 1.0]), 0.005)
+        found = segment_objects(cloud, plane, viewpoint=(0.0, 0.0, 1.0))
+        assert [len(one.points) for one in found] == [4 * 12, 4 * 4 * 4][::-1]
+        np.testing.assert_allclose(found[0].points.mean(axis=0)[:2], (0.12, 0.02), atol=1e-6)

@@ -14,6 +14,7 @@ import torch
 from onet_ros.learning import trainer as trainer_module
 from onet_ros.learning.pool import SamplePool
 from onet_ros.learning.run_folder import RunError
+from onet_ros.learning.source import PointSource
 from onet_ros.learning.trainer import Trainer, learning_rate_at
 from onet_ros.learning.training_settings import NetworkSettings, TrainingSettings, load_training_settings
 from onet_ros.learning.training_speed import measure_speed
@@ -94,6 +95,16 @@ def test_a_run_that_is_done_says_how_it_went_without_making_samples(begun, monke
     monkeypatch.setattr(trainer_module, "SamplePool", refuse)
     monkeypatch.setattr(trainer_module, "validation_batches", refuse)
     assert Trainer(dataclasses.replace(TINY, steps=2), begun).run()["step"] == 2
+
+
+def test_a_run_ends_when_its_time_is_up(tmp_path):
+    settings = dataclasses.replace(TINY, steps=10**6, time_limit=2.0, validate_every=10**6, checkpoint_every=10**6)
+    trainer = Trainer(settings, tmp_path)
+    trainer.run()
+    assert 2.0 <= trainer.seconds < 30.0
+    assert 0 < trainer.step < 10**6
+    assert trainer.optimizer.param_groups[0]["lr"] < settings.learning_rate  # on its way down
+    assert load_checkpoint(tmp_path / "final").training["validation"]["step"] == trainer.step
 
 
 def test_training_lowers_the_loss(tmp_path):
@@ -244,7 +255,7 @@ def test_speed_is_measured_without_leaving_anything(tmp_path, monkeypatch):
 
 def test_the_pool_goes_on_where_it_was():
     def pool(first):
-        return SamplePool(0, WORLD, chunk_size=6, chunks_kept=2, steps_per_chunk=2, first_step=first)
+        return SamplePool(0, PointSource(WORLD), chunk_size=6, chunks_kept=2, steps_per_chunk=2, first_step=first)
 
     straight = pool(0)
     for step in range(7):
@@ -256,7 +267,9 @@ def test_the_pool_goes_on_where_it_was():
 
 def test_chunks_made_by_worker_processes_are_the_same():
     def first_batch(workers):
-        pool = SamplePool(0, WORLD, chunk_size=6, chunks_kept=2, steps_per_chunk=2, last_step=4, workers=workers)
+        pool = SamplePool(
+            0, PointSource(WORLD), chunk_size=6, chunks_kept=2, steps_per_chunk=2, last_step=4, workers=workers
+        )
         return pool.batch(0, 4, (8, 16), 10)
 
     assert torch.equal(first_batch(0).queries, first_batch(1).queries)
@@ -264,7 +277,7 @@ def test_chunks_made_by_worker_processes_are_the_same():
 
 def test_the_learning_rate_rises_holds_and_falls():
     settings = dataclasses.replace(TINY, steps=100, warmup=10, cooldown=0.3, learning_rate=1.0)
-    rates = [learning_rate_at(step, settings) for step in range(100)]
+    rates = [learning_rate_at(step, step / 100, settings) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[10:70] == [1.0] * 60
     assert rates[99] == pytest.approx(1 / 30)

@@ -14,6 +14,7 @@ from onet_ros.benchmark.sections import (
     TEXTBOOK_START,
     asked_values,
     completion_case,
+    node_latencies,
     paper_contest,
     publisher,
     scene_timing,
@@ -23,7 +24,7 @@ from onet_ros.benchmark.table_scene import TableScene
 from onet_ros.benchmark.thin_parts import losses
 from onet_ros.networks import load_checkpoint
 
-PARTS = ("scene", "completion", "textbook", "paper", "thin-parts")
+PARTS = ("scene", "completion", "textbook", "paper", "thin-parts", "node")
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ def run_bench(settings: BenchSettings, out: Path) -> Results:
     cases = [(count, resolution) for resolution in settings.resolutions for count in settings.objects]
     plain = [resolution for resolution in settings.resolutions if resolution >= TEXTBOOK_START]
     parts = {name: name in settings.parts for name in PARTS}
-    total = parts["scene"] + parts["completion"] * len(cases) + parts["textbook"] * 2 * len(plain) + parts["paper"] * 5
-    with tqdm(total=total + parts["thin-parts"], desc="bench") as bar, publisher() as publish:
+    total = parts["scene"] + parts["completion"] * len(cases) + parts["textbook"] * 2 * len(plain) + parts["paper"] * 7
+    total += parts["thin-parts"] + 2 * parts["node"]
+    with tqdm(total=total, desc="bench") as bar, publisher() as publish:
 
         def step(name: str) -> None:
             bar.update()
@@ -85,6 +87,8 @@ def run_bench(settings: BenchSettings, out: Path) -> Results:
         if parts["thin-parts"]:
             step("thin parts")
             results.losses = losses()
+        if parts["node"]:
+            results.node += node_latencies(settings.seconds, step)
     write_report(results, out)
     return results
 

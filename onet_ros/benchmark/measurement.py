@@ -44,7 +44,7 @@ def measure(run: Callable[[Stopwatch], object], seconds: float) -> Timing:
     """Time `run`, once unmeasured to warm up unless that takes long, then for about as many seconds as given."""
     began = time.perf_counter()
     watches = [Stopwatch()]
-    with _PeakMemory() as memory:
+    with PeakMemory() as memory:
         totals = [_timed(run, watches[0])]
         if totals[0] < seconds:
             totals, watches = [], []
@@ -68,12 +68,12 @@ def _timed(run: Callable[[Stopwatch], object], watch: Stopwatch) -> float:
     return time.perf_counter() - began
 
 
-class _PeakMemory:
+class PeakMemory:
     """The most memory held within the block, by the kernel's own account (Linux); see `Timing.peak_memory`."""
 
     peak = float("nan")
 
-    def __enter__(self) -> _PeakMemory:
+    def __enter__(self) -> PeakMemory:
         _held_at_start()
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far

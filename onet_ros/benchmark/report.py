@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,7 +17,10 @@ from onet_ros.benchmark.sections import AskedValues, Case, Contender
 from onet_ros.benchmark.thin_parts import Loss
 from onet_ros.surface import ExtractionSettings
 
-NETWORK_STAGES = ("encode", "evaluate", "refine")
+if TYPE_CHECKING:
+    from onet_ros.ros.node_latency import NodeLatency
+
+NETWORK_STAGES = ("encode", "evaluate", "refine", "softness")
 STAGES = (
     *NETWORK_STAGES[:2],
     "bookkeeping",
@@ -25,7 +29,10 @@ STAGES = (
     "bodies",
     "simplify",
     "collision",
+    "conservative",
     "confidence",
+    "softness",
+    "trust",
     "serialise",
     "publish",
 )
@@ -49,6 +56,7 @@ class Results:
     asked: list[AskedValues] = field(default_factory=list)
     contest: list[Contender] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    node: list[NodeLatency] = field(default_factory=list)
 
 
 def write_report(results: Results, path: Path) -> None:
@@ -76,6 +84,8 @@ def _sections(results: Results, plot: str) -> Iterable[str]:
         yield from _contest(results.contest)
     if results.losses:
         yield from _losses(results.losses)
+    if results.node:
+        yield from _node(results.node)
 
 
 def _completion(results: Results) -> Iterable[str]:
@@ -117,6 +127,23 @@ def _completion(results: Results) -> Iterable[str]:
             for one in results.asked
         ]
         yield _table(["cells", "asked", "on the start grid", "needed", "ratio"], rows)
+
+
+def _node(latencies: Sequence[NodeLatency]) -> Iterable[str]:
+    yield "## The whole node"
+    yield (
+        "Camera, node and listener are processes on this machine, over DDS: clouds of 640 x 480 points in; objects, "
+        "markers and, with MoveIt's messages, collision objects out. Latency is from a cloud's stamp to the arrival of "
+        "the last message that it caused. Clouds that come while the node is busy are superseded by newer ones. By "
+        "default only objects that changed are completed; `anew`: all of them, for every cloud."
+    )
+    head = ["objects", "clouds a second", "completed", "received", "answered", "most waiting", "p50", "p95", "MB"]
+    rows = [
+        [one.objects, f"{one.rate:g}", "anew" if one.anew else "what changed", one.received, one.answered]
+        + [one.most_waiting, _ms(one.p50), _ms(one.p95), f"{one.memory[0]:.0f} to {one.memory[1]:.0f}"]
+        for one in latencies
+    ]
+    yield _table(head, rows)
 
 
 def _by_object(cases: Sequence[Case]) -> Iterable[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from onet_ros.benchmark.paper_network import LOWER, UPPER, fitted_paper_network,
 from onet_ros.benchmark.table_scene import VIEWPOINT, TableScene
 from onet_ros.benchmark.textbook import textbook_mesh
 from onet_ros.completion import (
-    BACKGROUND_POINTS,
     CompletionSettings,
     ObjectCompleter,
     ReconstructedObject,
@@ -24,6 +24,7 @@ from onet_ros.completion import (
 )
 from onet_ros.networks import Checkpoint, InferenceNetwork
 from onet_ros.scene import (
+    AROUND_POINTS,
     PlaneTracker,
     RegionOfInterest,
     Surroundings,
@@ -34,7 +35,10 @@ from onet_ros.scene import (
 from onet_ros.stopwatch import Stopwatch
 from onet_ros.surface import ExtractionSettings, extract_surfaces, sample_grids_mise
 
-START_RESOLUTION = 16
+if TYPE_CHECKING:
+    from onet_ros.ros.node_latency import NodeLatency
+
+LEAST_NODE_SECONDS = 20.0
 TEXTBOOK_START = 32
 
 # Publishes objects, telling the watch of the stages serialise and publish.
@@ -91,7 +95,7 @@ def scene_timing(scene: TableScene, seconds: float) -> Timing:
         with watch.stage("surroundings"):
             around = Surroundings(cloud)
             for cluster in clusters:
-                around.around(cluster.indices, VIEWPOINT, BACKGROUND_POINTS)
+                around.around(cluster.indices, VIEWPOINT, AROUND_POINTS)
 
     return measure(run, seconds)
 
@@ -116,14 +120,14 @@ def completion_case(
 
 def extraction_settings(resolution: int) -> ExtractionSettings:
     """The defaults, but for the resolution."""
-    start = min(START_RESOLUTION, resolution)
+    start = min(ExtractionSettings().start_resolution, resolution)
     return ExtractionSettings(start, (resolution // start).bit_length() - 1)
 
 
 def textbook_case(checkpoint: Checkpoint, scene: TableScene, resolution: int, seconds: float) -> Case:
     """The paper's way with the same weights, for one object: plain module, subdivision, marching cubes; no more."""
     completer = ObjectCompleter(checkpoint, CompletionSettings(), ExtractionSettings())
-    observation = completer.observation(scene.objects(1))
+    observation = completer.observation(scene.objects(1)).to(checkpoint.network.device)
     doublings = (resolution // TEXTBOOK_START).bit_length() - 1
     triangles = 0
 
@@ -141,11 +145,13 @@ def asked_values(checkpoint: Checkpoint, scene: TableScene, resolution: int) -> 
     """How many values the surface takes, without refinement."""
     completer = ObjectCompleter(checkpoint, CompletionSettings(), ExtractionSettings())
     network, seen = InferenceNetwork(checkpoint.network), scene.seen
-    field = network.field(network.encode(completer.observation(seen)))
+    field = network.field(network.encode(completer.observation(seen).to(network.device)))
     lower, upper = (np.tile(corner, (len(seen), 1)) for corner in object_box())
     settings = extraction_settings(resolution)
     seeds = [one.frame.to_unit(one.points) for one in seen]
-    grids = sample_grids_mise(field, lower, upper, logit(checkpoint.threshold), settings, network.device, seeds)
+    level, device = logit(checkpoint.threshold), network.device
+    grids = sample_grids_mise(field, lower, upper, level, settings, device, seeds)
+    start = sample_grids_mise(field, lower, upper, level, replace(settings, doublings=0), device, seeds)
     needed = 0
     for number in range(len(seen)):
         corners = torch.zeros(3 * (resolution + 3,), dtype=torch.bool)
@@ -153,8 +159,8 @@ def asked_values(checkpoint: Checkpoint, scene: TableScene, resolution: int) -> 
         for i, j, k in np.ndindex(2, 2, 2):
             corners[x + i, y + j, z + k] = True
         needed += int(corners[1:-1, 1:-1, 1:-1].sum())
-    start = (settings.start_resolution + 1) ** 3
-    return AskedValues(resolution, grids.points_asked / len(seen), start, needed / len(seen))
+    count = len(seen)
+    return AskedValues(resolution, grids.points_asked / count, start.points_asked / count, needed / count)
 
 
 def paper_contest(seconds: float, progress: Callable[[str], None]) -> Iterator[Contender]:
@@ -171,7 +177,8 @@ def paper_contest(seconds: float, progress: Callable[[str], None]) -> Iterator[C
         network = InferenceNetwork(checkpoint.network, precision)
         for name, settings in (
             ("16 to 128", ExtractionSettings(16, 3, max_triangles=0, refinement_steps=0)),
-            ("16 to 64, vertices refined", ExtractionSettings(16, 2, max_triangles=0, refinement_steps=2)),
+            ("16 to 64, vertices refined", ExtractionSettings(16, 2, max_triangles=0)),
+            ("12 to 48, vertices refined", ExtractionSettings(12, 2, max_triangles=0)),
         ):
             ways[f"{name}, {precision}"] = _our_way(network, checkpoint, settings)
     for name, way in ways.items():
@@ -190,16 +197,29 @@ def _our_way(
         with watch.stage("encode"):
             field = network.field(network.encode(observation))
         box, threshold = (LOWER[None], UPPER[None]), logit(checkpoint.threshold)
-        (mesh,) = extract_surfaces(field, *box, threshold, settings, network.device, watch=watch)
-        if isinstance(mesh, SurfaceError):
-            raise mesh
-        return mesh
+        (found,) = extract_surfaces(
+            field, *box, threshold, settings, network.device, watch=watch, collision_meshes=False
+        )
+        if isinstance(found, SurfaceError):
+            raise found
+        return found.mesh
 
     return way
 
 
 def logit(probability: float) -> float:
     return float(np.log(probability / (1.0 - probability)))
+
+
+def node_latencies(seconds: float, progress: Callable[[str], None]) -> Iterator[NodeLatency]:
+    """Of the whole node over DDS: objects that stand still, and all of them completed anew; nothing without ROS."""
+    try:
+        from onet_ros.ros.node_latency import measure_node
+    except ImportError:
+        return
+    for anew in (False, True):
+        progress("the whole node")
+        yield measure_node(max(seconds, LEAST_NODE_SECONDS), anew=anew)
 
 
 @contextmanager

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onet_ros.completion import BACKGROUND_POINTS, SeenObject
 from onet_ros.reconstructor import find_objects
-from onet_ros.scene import background_points
+from onet_ros.scene import AROUND_POINTS, WIDE, SeenObject, background_points
 from onet_ros.simulation import DepthCamera, SimulatedTable, demo_objects
 
 VIEWPOINT = (0.0, 0.0, 0.0)
@@ -44,7 +43,7 @@ class TableScene:
                 cluster.points,
                 scene.plane,
                 VIEWPOINT,
-                background_points(scene.cloud, cluster.indices, VIEWPOINT, BACKGROUND_POINTS),
+                background_points(scene.cloud, cluster.indices, VIEWPOINT, AROUND_POINTS, window=WIDE),
                 cluster.indices,
             )
             for cluster in scene.clusters

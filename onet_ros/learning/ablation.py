@@ -24,9 +24,10 @@ from onet_ros.learning.evaluation_report import data_digest, summarise
 from onet_ros.learning.families import FAMILIES
 from onet_ros.learning.methods import make_method
 from onet_ros.learning.run_folder import write_whole
+from onet_ros.learning.source import AnySamples
 from onet_ros.learning.trainer import Trainer
 from onet_ros.learning.training_settings import NetworkSettings, TrainingSettings, changed_settings, parse_override
-from onet_ros.learning.world import Samples, WorldSettings
+from onet_ros.learning.world import WorldSettings
 
 TASKS = ("views", "scenes", "scenes-own", "real")
 BASE = "base"
@@ -96,7 +97,7 @@ def run_ablation(
     results = []
     digest = data_digest(data.folder)
     world: WorldSettings | None = None
-    kept: dict[int, Samples] = {}
+    kept: dict[int, AnySamples] = {}
     for name, row in rows.items():
         settings = changed_settings(base, row.changes)
         key = {
@@ -131,7 +132,7 @@ def _measured(
     folder: Path,
     samples: int,
     tasks: Sequence[str],
-    kept: dict[int, Samples],
+    kept: dict[int, AnySamples],
 ) -> dict[str, Any]:
     best = Trainer(settings, folder, kept).run()
     scores = evaluate({"row": make_method(str(folder / "final"))}, data, tasks, samples)

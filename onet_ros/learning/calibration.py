@@ -22,9 +22,10 @@ from safetensors import safe_open
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from onet_ros.learning.pool import FITTING_STREAM, HELD_OUT_STREAM, Batch, held_out_batches
+from onet_ros.learning.pool import FITTING_STREAM, HELD_OUT_STREAM, held_out_batches
+from onet_ros.learning.source import Batch
+from onet_ros.learning.sources import default_source
 from onet_ros.learning.trainer import validate
-from onet_ros.learning.world import WorldSettings
 from onet_ros.networks import Checkpoint, OccupancyNetwork, load_checkpoint, save_checkpoint
 from onet_ros.networks.checkpoint import WEIGHTS_FILE, with_training
 from onet_ros.pictures import save_reliability_diagram
@@ -129,17 +130,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _measure(options: argparse.Namespace) -> None:
     checkpoint = load_checkpoint(options.model, options.device)
-    points, world = checkpoint.observation_points, WorldSettings()
+    points, source = checkpoint.observation_points, default_source(checkpoint.network)
 
     def batches(stream: int) -> list[Batch]:
-        return held_out_batches(options.seed, stream, options.samples, points, world, options.device)
+        return held_out_batches(options.seed, stream, options.samples, points, source, options.device)
 
     held_out = batches(HELD_OUT_STREAM)
     before = reliability(*predictions(checkpoint.network, held_out))
     curves = {"as trained": before}
     print(f"expected calibration error {before.expected_error:.4f} on {options.samples} held-out objects, {BINS} bins")
     if options.fit:
-        stored = _stored_type(options.model)
+        stored = stored_type(options.model)
         checkpoint, temperature = calibrate(checkpoint, batches(FITTING_STREAM))
         after = reliability(*predictions(checkpoint.network, held_out))
         curves[f"temperature {temperature:.2f}"] = after
@@ -161,7 +162,7 @@ def _measure(options: argparse.Namespace) -> None:
         print(save_reliability_diagram(options.diagram, figures))
 
 
-def _stored_type(folder: Path) -> torch.dtype:
+def stored_type(folder: Path) -> torch.dtype:
     """The type in which the weights of the checkpoint in a folder are stored."""
     with safe_open(folder / WEIGHTS_FILE, "pt") as weights:
         dtype: torch.dtype = weights.get_tensor("decoder.fc_out.weight").dtype

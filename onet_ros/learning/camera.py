@@ -61,7 +61,7 @@ def look_at_objects(points: Tensor, grid: int, generator: torch.Generator) -> Ca
     away = torch.maximum(away, 1.2 * size)  # an object has to fit into the image
     towards = torch.stack([elevation.cos(), torch.zeros_like(elevation), elevation.sin()], dim=1)
     position = middle + away[:, None] * towards
-    rotation = _optical_axes(-towards)
+    rotation = optical_axes(-towards)
     picks = torch.randint(len(FOCAL_LENGTHS_PX), (n,), generator=generator)
     focal = torch.tensor(FOCAL_LENGTHS_PX)[picks].to(device)
 
@@ -78,7 +78,7 @@ def look_at_objects(points: Tensor, grid: int, generator: torch.Generator) -> Ca
     return Cameras(position, rotation, rays @ rotation, stride, focal)
 
 
-def _optical_axes(forward: Tensor) -> Tensor:
+def optical_axes(forward: Tensor) -> Tensor:
     """(N, 3, 3) rows: right, down, forward, with the image's right side horizontal."""
     up = torch.tensor([0.0, 0.0, 1.0], device=forward.device).expand_as(forward)
     right = torch.linalg.cross(forward, up)

@@ -32,6 +32,16 @@ class Truth:
     indices: NDArray[np.int64]
 
 
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What the camera shows: image (H, W, 3) uint8 RGB, labels (H, W) int64, the i-th true object's pixels i + 1 and
+    all others 0, and intrinsics K (3, 3)."""
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    K: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Frame:
     """One image with the objects whose shape is known.
@@ -42,6 +52,8 @@ class Frame:
         cloud: camera frame. For `views` only the object's own pixels, not organized.
         plane: the table as given with the data.
         truths: objects with at least one seen point.
+        picture: in colour, where there is one.
+        K: (3, 3) intrinsics, where there is no picture but one can be drawn.
     """
 
     part: str
@@ -49,6 +61,8 @@ class Frame:
     cloud: PointCloud
     plane: SupportPlane
     truths: list[Truth]
+    picture: Picture | None = None
+    K: NDArray[np.float64] | None = None
 
 
 class EvaluationData:
@@ -95,14 +109,15 @@ class EvaluationData:
                     plane = SupportPlane.from_coefficients(views[f"{name}/{view}/plane"])
                     pose = views[f"{name}/{view}/T_cam_object"]
                     truth = self._truth(str(name), pose, np.arange(len(points)))
-                    yield Frame("views", f"{name}/{view}", PointCloud.from_points(points), plane, [truth])
+                    cloud = PointCloud.from_points(points)
+                    yield Frame("views", f"{name}/{view}", cloud, plane, [truth], K=views["K"])
 
     def _image(self, path: Path, part: str) -> Frame:
         with np.load(path) as data:
             depth = data["depth"] if "depth" in data else data["depth_mm"].astype(np.float32) / 1000.0
             cloud = PointCloud.from_points(depth_to_points(depth, data["K"]))
             plane = SupportPlane.from_coefficients(data["plane"])
-            truths = []
+            truths, picture = [], None
             if "T_cam_object" in data:
                 masks = data["seg"].ravel()
                 seen = cloud.valid.ravel()
@@ -110,4 +125,9 @@ class EvaluationData:
                     indices = np.flatnonzero((masks == i) & seen)
                     if len(indices) and str(name) in self._about and np.isfinite(pose).all():
                         truths.append(self._truth(str(name), pose, indices))
-        return Frame(part, path.stem, cloud, plane, truths)
+            if "rgb" in data and truths:
+                labels = np.zeros(depth.size, dtype=np.int64)
+                for number, truth in enumerate(truths, start=1):
+                    labels[truth.indices] = number
+                picture = Picture(data["rgb"], labels.reshape(depth.shape), data["K"])
+        return Frame(part, path.stem, cloud, plane, truths, picture)

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from onet_ros import __version__
-from onet_ros.learning.evaluation import TASKS, Result
+from onet_ros.learning.evaluation import OBSERVES, Result
+from onet_ros.learning.observed_cases import window
 from onet_ros.networks.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from onet_ros.pictures import Comparison, comparison_row, comparison_sheet, save_picture
 
 ROWS_PER_SHEET = 12
+PROCEDURAL_ONLY = "procedural objects only"
 
 MEASURES = {
     "iou": ("IoU", 1.0, ".3f"),
@@ -82,19 +84,19 @@ def failures(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def provenance(command: str, methods: dict[str, str], data: Path, samples: int, seed: int) -> Row:
+def provenance(command: str, methods: dict[str, str], data: Path | None, samples: int, seed: int) -> Row:
     """What the figures can be had again from.
 
     Args:
         command: the command line.
         methods: label -> baseline or checkpoint folder.
-        data: the evaluation folder.
+        data: the evaluation folder; None for procedural objects only.
     """
     return {
         "command": command,
         "version": __version__,
         "methods": {label: {"name": name, **_checkpoint(Path(name))} for label, name in methods.items()},
-        "data": {"folder": str(data), "digest": data_digest(data)},
+        "data": {"folder": str(data) if data else PROCEDURAL_ONLY, "digest": data_digest(data) if data else ""},
         "samples": samples,
         "seed": seed,
     }
@@ -167,7 +169,7 @@ def write_sheets(folder: Path, results: Sequence[Result]) -> list[Path]:
         drawn = {id(result): comparison_row(_comparison(result)) for result in own}
         sheets = {
             f"{task}_{number:02d}": [result for result in own if result.case.task == task][start:end]
-            for task in TASKS
+            for task in OBSERVES
             for number, start, end in _pages(sum(result.case.task == task for result in own))
         }
         sheets["worst"] = sorted(own, key=lambda result: result.scores.iou)[:ROWS_PER_SHEET]
@@ -187,7 +189,12 @@ def _pages(count: int) -> list[tuple[int, int, int]]:
 def _comparison(result: Result) -> Comparison:
     case = result.case
     plane = None if case.plane is None else case.plane.coefficients
-    return Comparison(case.points, result.mesh, case.truth.mesh, plane)
+    given: Any = None
+    if case.picture is not None:
+        given = window(case.picture)
+    elif case.grid is not None and case.T_cam_grid is not None:
+        given = case.grid.boxes().apply_transform(case.T_cam_grid)
+    return Comparison(case.points, result.mesh, case.truth.mesh, plane, given)
 
 
 def _caption(result: Result) -> str:

@@ -1,16 +1,20 @@
-"""Ways from seen points to a closed mesh: checkpoints, and the baselines whoever runs a network has to beat."""
+"""Ways to a closed mesh: checkpoints, and the baselines whoever runs a network has to beat.
+
+Those from seen points are here, those from a picture or a voxel grid in `other_methods`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import open3d as o3d
 import trimesh
 from numpy.typing import NDArray
 
+from onet_ros.learning.other_methods import OTHER_BASELINES, ImageModel, VoxelModel
 from onet_ros.reconstructor import Reconstructor, ReconstructorSettings
 from onet_ros.scene import SupportPlane
 
@@ -71,7 +75,17 @@ BASELINES: dict[str, Method] = {
 }
 
 
-def make_method(name: str, settings: ReconstructorSettings | None = None, device: str = "cpu") -> Method:
+# A `Method`, or one of those in `other_methods`, which say by an attribute `observes` what they are to be given.
+AnyMethod = Any
+
+
+def observed_by_method(method: AnyMethod) -> str:
+    """What a method is to be given: "points", "image" or "voxels"."""
+    observes: str = getattr(method, "observes", "points")
+    return observes
+
+
+def make_method(name: str, settings: ReconstructorSettings | None = None, device: str = "cpu") -> AnyMethod:
     """A baseline by name, or a checkpoint by its folder.
 
     Raises:
@@ -79,9 +93,16 @@ def make_method(name: str, settings: ReconstructorSettings | None = None, device
     """
     if name in BASELINES:
         return BASELINES[name]
+    if name in OTHER_BASELINES:
+        return OTHER_BASELINES[name]()
     if not Path(name).is_dir():
-        raise ValueError(f"{name!r} is neither a checkpoint folder nor one of {', '.join(BASELINES)}")
+        known = ", ".join((*BASELINES, *OTHER_BASELINES))
+        raise ValueError(f"{name!r} is neither a checkpoint folder nor one of {known}")
     model = Reconstructor.load(name, settings, device)
+    if model.observes == "image":
+        return ImageModel(model)
+    if model.observes == "voxels":
+        return VoxelModel(model)
     return lambda points, plane, background: model.complete(points, plane, background=background).mesh
 
 
@@ -94,7 +115,8 @@ def method_labels(names: Sequence[str]) -> list[str]:
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise ValueError(f"{repeated[0]!r} is given {names.count(repeated[0])} times")
-    paths = [Path(name) if name in BASELINES else Path(name).resolve() for name in names]
+    baselines = {*BASELINES, *OTHER_BASELINES}
+    paths = [Path(name) if name in baselines else Path(name).resolve() for name in names]
     labels = []
     for path in paths:
         for length in range(1, len(path.parts) + 1):

@@ -22,7 +22,7 @@ from onet_ros.learning.mesh_files import RefusedMeshError, find_mesh_files, metr
 from onet_ros.learning.mesh_repair import RepairSettings, make_solid
 from onet_ros.learning.own_objects import MANIFEST_FILE, TENSORS, Manifest, OwnObject
 from onet_ros.learning.placed_meshes import PlacedMesh, RestingPoses, random_yaw, resting_poses
-from onet_ros.learning.pool import gather_rows
+from onet_ros.learning.source import gather_rows
 from onet_ros.learning.world import Samples, WorldSettings, observe
 
 VIEWS_AT_ONCE = 16

@@ -7,25 +7,21 @@ chunks those are is fixed by the settings. So a run can be stopped anywhere and 
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from onet_ros.learning.own_objects import TENSORS, OwnObjects
-from onet_ros.learning.world import Samples, WorldSettings, make_samples
-from onet_ros.networks import Observation
+from onet_ros.learning.source import SIZE_STEP, AnySamples, Batch, PointSource, SampleSource, sample_tensors
+from onet_ros.learning.world import Samples
 
 # Seeds of chunks, of batches, of validation and of the user's own objects must never meet; nor those of what is held
 # out to calibrate on and to check that, and of what is only looked at.
 CHUNK_STREAM, BATCH_STREAM, VALIDATION_STREAM, OWN_STREAM = 0, 1, 2, 3
 FITTING_STREAM, HELD_OUT_STREAM, SHEET_STREAM = 4, 5, 6
-
-# Batches come in a few sizes only, so that memory freed by one serves another.
-SIZE_STEP = 64
 
 
 def stream_generator(seed: int, stream: int, index: int) -> torch.Generator:
@@ -34,20 +30,11 @@ def stream_generator(seed: int, stream: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(mixed % (2**63))
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What one training step sees: B observations with labelled queries (B, M, 3) and labels (B, M) float."""
-
-    observation: Observation
-    queries: Tensor
-    labels: Tensor
-
-
-class ChunkStream(Dataset[Samples]):
-    """Chunk index -> Samples; index `first` + i of the whole run is item i.
+class ChunkStream(Dataset[AnySamples]):
+    """Chunk index -> samples; index `first` + i of the whole run is item i.
 
     Args:
-        kept: chunks of the same seed, size and world by their index in the run: taken from there, and put there when
+        kept: chunks of the same seed, size and source by their index in the run: taken from there, and put there when
             they are made. For runs of one process that are to share them.
     """
 
@@ -55,29 +42,75 @@ class ChunkStream(Dataset[Samples]):
         self,
         seed: int,
         size: int,
-        world: WorldSettings,
+        source: SampleSource,
         first: int,
         count: int,
         device: str = "cpu",
-        kept: dict[int, Samples] | None = None,
+        kept: dict[int, AnySamples] | None = None,
     ) -> None:
-        self.seed, self.size, self.world = seed, size, world
+        self.seed, self.size, self.source = seed, size, source
         self.first, self.count, self.device = first, count, device
         self.kept = kept
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, item: int) -> Samples:
+    def __getitem__(self, item: int) -> AnySamples:
         index = self.first + item
         if self.kept is not None and index in self.kept:
             return self.kept[index]
         generator = stream_generator(self.seed, CHUNK_STREAM, index)
         with torch.no_grad():
-            chunk = make_samples(self.size, generator, self.world, self.device)
+            chunk = self.source.make(self.size, generator, self.device)
         if self.kept is not None:
             self.kept[index] = chunk
         return chunk
+
+
+class SampleStore:
+    """Chunks side by side in one table on one device, the newest in the place of the oldest.
+
+    Args:
+        chunks: how many are kept.
+        chunk_size: rows of a chunk at most.
+        device: of the table, and of what is read from it.
+    """
+
+    def __init__(self, chunks: int, chunk_size: int, device: torch.device | str) -> None:
+        self._chunks, self._chunk_size, self._device = chunks, chunk_size, torch.device(device)
+        self._kind: type[Any] = Samples
+        self._table: dict[str, Tensor] = {}
+        self._families: list[list[str]] = []
+        self._added = 0
+
+    def add(self, chunk: AnySamples) -> None:
+        """Put a chunk in; all are of one kind."""
+        if not self._table:
+            self._kind, rows = type(chunk), self._chunks * self._chunk_size
+            columns = {name: getattr(chunk, name) for name in sample_tensors(self._kind)}
+            self._table = {
+                name: torch.empty(rows, *column.shape[1:], dtype=column.dtype, device=self._device)
+                for name, column in columns.items()
+            }
+        start = self._added % self._chunks * self._chunk_size
+        for name, column in self._table.items():
+            column[start : start + len(chunk.families)] = getattr(chunk, name).to(self._device)
+        self._families = [*self._families, chunk.families][-self._chunks :]
+        self._added += 1
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return sum(len(families) for families in self._families)
+
+    def rows(self, picks: Tensor) -> Any:
+        """The samples with numbers `picks` (n,) int64 on the CPU, counted from the oldest chunk on."""
+        ends = torch.tensor([len(families) for families in self._families]).cumsum(0)
+        which = torch.searchsorted(ends, picks, right=True)
+        within = picks - torch.cat([torch.zeros(1, dtype=torch.int64), ends])[which]
+        places = (self._added - len(self._families) + which) % self._chunks * self._chunk_size + within
+        index = places.to(self._device)
+        families = [self._families[c][r] for c, r in zip(which.tolist(), within.tolist(), strict=True)]
+        return self._kind(families=families, **{name: column[index] for name, column in self._table.items()})
 
 
 class SamplePool:
@@ -86,14 +119,16 @@ class SamplePool:
     Args:
         first_step: the step to go on from; the chunks that were in the pool then are made again.
         workers: processes that make chunks ahead; 0 makes them in this process (on a GPU, on that device).
-        own, own_share: the user's prepared objects, and how likely a sample of a batch is one of theirs.
+        device: where chunks are made when there are no workers.
+        own, own_share: the user's prepared objects, and how likely a sample of a batch is one of theirs (points only).
         kept: see `ChunkStream`; without workers.
+        batch_device: where the chunks are kept and batches are drawn; None: where chunks are made.
     """
 
     def __init__(
         self,
         seed: int,
-        world: WorldSettings,
+        source: SampleSource,
         chunk_size: int,
         chunks_kept: int,
         steps_per_chunk: int,
@@ -103,33 +138,35 @@ class SamplePool:
         device: str = "cpu",
         own: OwnObjects | None = None,
         own_share: float = 0.0,
-        kept: dict[int, Samples] | None = None,
+        kept: dict[int, AnySamples] | None = None,
+        batch_device: torch.device | str | None = None,
     ) -> None:
         self.seed, self.steps_per_chunk = seed, steps_per_chunk
-        self._world, self._own, self._own_share = world, own, own_share
+        self._source, self._own, self._own_share = source, own, own_share
         newest = first_step // steps_per_chunk
         oldest = max(0, newest - chunks_kept + 1)
         count = last_step // steps_per_chunk + 1 - oldest
-        stream = ChunkStream(seed, chunk_size, world, oldest, count, device, kept)
+        stream = ChunkStream(seed, chunk_size, source, oldest, count, device, kept)
         loader = DataLoader(
             stream,
             batch_size=None,
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             worker_init_fn=_one_thread if workers else None,
+            multiprocessing_context="spawn" if workers and torch.cuda.is_available() else None,  # CUDA does not fork
         )
-        self._chunks: Iterator[Samples] = iter(loader)
-        self._pool: deque[Samples] = deque(maxlen=chunks_kept)
+        self._chunks: Iterator[AnySamples] = iter(loader)
+        self._store = SampleStore(chunks_kept, chunk_size, device if batch_device is None else batch_device)
         self._next = oldest
         self._fill(first_step)
 
     def _fill(self, step: int) -> None:
         while self._next <= step // self.steps_per_chunk:
-            self._pool.append(next(self._chunks))
+            self._store.add(next(self._chunks))
             self._next += 1
 
     def batch(self, step: int, size: int, points: tuple[int, int], queries: int) -> Batch:
-        """The batch of a step: `size` samples of the pool, each with new points, new queries and perhaps mirrored.
+        """The batch of a step: `size` samples of the pool, each varied anew (see `SampleSource.draw`).
 
         Args:
             points: fewest and most seen points; one number is drawn for the batch.
@@ -137,27 +174,22 @@ class SamplePool:
         """
         self._fill(step)
         generator = stream_generator(self.seed, BATCH_STREAM, step)
-        sizes = torch.tensor([len(chunk.points) for chunk in self._pool])
-        picks = torch.randint(int(sizes.sum()), (size,), generator=generator)
-        ends = sizes.cumsum(0)
-        which = torch.searchsorted(ends, picks, right=True)
-        rows = picks - (ends - sizes)[which]
-        chosen = gather_rows(list(self._pool), which.tolist(), rows.tolist())
+        chosen = self._store.rows(torch.randint(len(self._store), (size,), generator=generator))
         chosen = self._with_own_objects(chosen, step)
         count = points[0] + SIZE_STEP * int(
             torch.randint((points[1] - points[0]) // SIZE_STEP + 1, (1,), generator=generator)
         )
-        return draw_batch(chosen, count, queries, generator)
+        return self._source.draw(chosen, count, queries, generator)
 
-    def _with_own_objects(self, samples: Samples, step: int) -> Samples:
+    def _with_own_objects(self, samples: Any, step: int) -> Any:
         """Some of the samples replaced by views of own objects; by draws of their own, so that the others stay."""
-        if self._own is None:
+        if self._own is None or not isinstance(self._source, PointSource):
             return samples
         generator = stream_generator(self.seed, OWN_STREAM, step)
         rows = torch.nonzero(torch.rand(len(samples.points), generator=generator) < self._own_share).flatten()
         if not len(rows):
             return samples
-        own = self._own.draw(len(rows), generator, self._world)
+        own = self._own.draw(len(rows), generator, self._source.world)
         device = samples.points.device
         columns = {
             name: getattr(samples, name).index_copy(0, rows.to(device), getattr(own, name).to(device))
@@ -169,56 +201,25 @@ class SamplePool:
         return Samples(families=families, **columns)
 
 
-def gather_rows(chunks: list[Samples], which: list[int], rows: list[int]) -> Samples:
-    """Row rows[i] of chunks[which[i]], for each i, as one Samples."""
-    columns = {
-        name: torch.stack([getattr(chunks[c], name)[r] for c, r in zip(which, rows, strict=True)]) for name in TENSORS
-    }
-    return Samples(families=[chunks[c].families[r] for c, r in zip(which, rows, strict=True)], **columns)
-
-
-def draw_batch(samples: Samples, points: int, queries: int, generator: torch.Generator) -> Batch:
-    """Random subsets of the samples' points and queries, half of the samples mirrored left to right."""
-    device = samples.points.device
-    n = len(samples.points)
-    point_picks = torch.randint(samples.points.shape[1], (n, points), generator=generator).to(device)
-    query_picks = torch.randint(samples.queries.shape[1], (n, queries), generator=generator).to(device)
-    mirror = (torch.randint(2, (n, 1, 1), generator=generator) * 2 - 1).to(device)
-    side = torch.cat([torch.ones_like(mirror), mirror, torch.ones_like(mirror)], dim=2).float()
-    seen = samples.points.gather(1, point_picks.unsqueeze(2).expand(-1, -1, 3)) * side
-    around = _some_background(samples.background, generator) * side
-    asked = samples.queries.gather(1, query_picks.unsqueeze(2).expand(-1, -1, 3)) * side
-    labels = samples.inside.gather(1, query_picks).float()
-    observation = Observation(seen, around, samples.viewpoint * side.squeeze(1), samples.scale)
-    return Batch(observation, asked, labels)
-
-
 def held_out_batches(
-    seed: int, stream: int, count: int, points: int, world: WorldSettings, device: torch.device | str = "cpu"
+    seed: int, stream: int, count: int, points: int, source: SampleSource, device: torch.device | str = "cpu"
 ) -> list[Batch]:
     """At least `count` samples of a stream that training never uses, with 2048 uniform queries each.
 
     Args:
         points: how many seen points each has.
+        device: where they are put; they are made on the CPU, so that they are the same everywhere.
     """
     generator = stream_generator(seed, stream, 0)
     batches: list[Batch] = []
     made = 0
     while made < count:
-        samples = make_samples(min(64, count), generator, world, device)
+        samples: Any = source.make(min(64, count), generator, "cpu")
         uniform = samples.queries.shape[1] // 2
         samples = dataclasses.replace(samples, queries=samples.queries[:, :uniform], inside=samples.inside[:, :uniform])
-        batches.append(draw_batch(samples, points, 2048, generator))
-        made += len(samples.points)
+        batches.append(source.draw(samples, points, 2048, generator).to(device))
+        made += len(samples.families)
     return batches
-
-
-def _some_background(background: Tensor, generator: torch.Generator) -> Tensor:
-    """Background points as a robot may have them: for a third of the batches none, else a random number; (N, M, 3)."""
-    share = float(torch.rand(1, generator=generator)) * 1.5 - 0.5
-    count = int(max(0.0, share) * background.shape[1]) // SIZE_STEP * SIZE_STEP
-    picks = torch.randperm(background.shape[1], generator=generator)[:count].to(background.device)
-    return background[:, picks]
 
 
 def _one_thread(_: int) -> None:

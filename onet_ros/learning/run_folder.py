@@ -13,7 +13,7 @@ from onet_ros.learning.training_settings import TrainingSettings, from_mapping
 CONFIG_FILE, HISTORY_FILE = "config.json", "history.jsonl"
 # What may change between two sittings of a run: none of it changes what a step does. (More steps put the learning
 # rate's descent off; that is what asking for more steps means.)
-CHANGEABLE = ("steps", "validate_every", "checkpoint_every", "workers", "threads", "device")
+CHANGEABLE = ("steps", "time_limit", "validate_every", "checkpoint_every", "workers", "threads", "device")
 
 # Settings of the world that earlier versions declared and that never did anything.
 WITHOUT_EFFECT = ("unit_frame",)

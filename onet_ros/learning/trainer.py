@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from onet_ros.learning.own_objects import OwnObjects
-from onet_ros.learning.pool import VALIDATION_STREAM, Batch, SamplePool, held_out_batches
+from onet_ros.learning.pool import VALIDATION_STREAM, SamplePool, held_out_batches
 from onet_ros.learning.run_folder import HISTORY_FILE, RunError, settings_to_go_on, write_settings
+from onet_ros.learning.source import AnySamples, Batch
+from onet_ros.learning.sources import source_for
 from onet_ros.learning.training_curves import Curves, Stopwatch
 from onet_ros.learning.training_settings import TrainingSettings
-from onet_ros.learning.world import Samples
 from onet_ros.networks import Checkpoint, OccupancyNetwork, load_checkpoint, save_checkpoint
 
 STATE_FILE = "last.pt"
@@ -35,10 +36,14 @@ CURVE_STEPS = 20  # between two points of the training curves
 THRESHOLDS = tuple(round(0.1 + 0.05 * i, 2) for i in range(17))
 
 
-def learning_rate_at(step: int, settings: TrainingSettings) -> float:
-    """Trapezoid: linear up, flat, linear down to zero."""
-    down = max(1, int(settings.steps * settings.cooldown))
-    share = min((step + 1) / max(1, settings.warmup), (settings.steps - step) / down, 1.0)
+def learning_rate_at(step: int, progress: float, settings: TrainingSettings) -> float:
+    """Trapezoid: linear up, flat, linear down to zero.
+
+    Args:
+        progress: share of the run that is done, 0 to 1.
+    """
+    down = max(settings.cooldown, 1.0 / settings.steps)
+    share = min((step + 1) / max(1, settings.warmup), (1.0 - progress) / down, 1.0)
     return settings.learning_rate * share
 
 
@@ -52,11 +57,11 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         decay = min(self.decay, (1.0 + step) / (10.0 + step))
-        for name, value in module.state_dict().items():
-            if value.is_floating_point():
-                self.state[name].lerp_(value.float(), 1.0 - decay)
-            else:
-                self.state[name].copy_(value)
+        state = module.state_dict()
+        learned = [name for name, value in state.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.state[n] for n in learned], [state[n].float() for n in learned], 1.0 - decay)
+        for name in state.keys() - set(learned):
+            self.state[name].copy_(state[name])
 
 
 @torch.no_grad()
@@ -86,7 +91,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def validation_batches(settings: TrainingSettings, device: torch.device | str) -> list[Batch]:
     """Fixed samples from the validation stream, uniform queries only, as many points as the checkpoint will use."""
     count, points = settings.validation_samples, settings.points[1]
-    return held_out_batches(settings.seed, VALIDATION_STREAM, count, points, settings.world, device)
+    return held_out_batches(settings.seed, VALIDATION_STREAM, count, points, source_for(settings), device)
 
 
 class Trainer:
@@ -99,7 +104,9 @@ class Trainer:
         RunError: the folder holds a run with other settings, or one whose state does not fit this network.
     """
 
-    def __init__(self, settings: TrainingSettings, folder: str | Path, kept: dict[int, Samples] | None = None) -> None:
+    def __init__(
+        self, settings: TrainingSettings, folder: str | Path, kept: dict[int, AnySamples] | None = None
+    ) -> None:
         self.settings, self.folder, self._kept = settings, Path(folder), kept
         self.rank, self.processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if settings.batch_size % self.processes:
@@ -122,8 +129,10 @@ class Trainer:
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.average = WeightAverage(self.network, settings.ema)
+        if settings.own_objects and self.network.observes != "points":
+            raise ValueError(f"own_objects are for networks that observe points, not {self.network.observes}")
         self.own = OwnObjects(settings.own_objects) if settings.own_objects else None
-        self.step, self.best_iou, self.running_loss = 0, -1.0, math.nan
+        self.step, self.progress, self.best_iou, self.running_loss = 0, 0.0, -1.0, math.nan
         self._earlier_seconds, self._began = 0.0, time.monotonic()
         self.history: list[dict[str, float]] = []
 
@@ -137,7 +146,8 @@ class Trainer:
             write_settings(self.folder, s)
             self._rewrite_history()
         try:
-            if self.step < s.steps:
+            self.progress = self._progress()
+            if self.progress < 1.0:
                 self._train(validation_batches(s, self.device) if self.rank == 0 else [])
         finally:
             if self.processes > 1:
@@ -150,7 +160,7 @@ class Trainer:
         curves = Curves(self.folder, self.step) if main else None
         bar = tqdm(total=s.steps, initial=self.step, disable=not main, unit="step", smoothing=0.05, mininterval=5.0)
         stretch, watch = Stopwatch(), Stopwatch()  # since the last validation, since the last curve point
-        while self.step < s.steps:
+        while self.progress < 1.0:
             with stretch.waiting(), watch.waiting():
                 batch = pool.batch(self.step, s.batch_size // self.processes, s.points, s.queries)
             self._note_loss(self.train_step(batch))
@@ -159,7 +169,8 @@ class Trainer:
                 timer.count(s.batch_size)
             bar.update()
             bar.set_postfix(loss=f"{self.running_loss:.3f}", iou=f"{max(self.best_iou, 0.0):.3f}", refresh=False)
-            last = self.step == s.steps
+            self.progress = self._progress()
+            last = self.progress >= 1.0
             if curves and (last or self.step % CURVE_STEPS == 0):
                 rate = self.optimizer.param_groups[0]["lr"]
                 curves.add(self.step, {"loss": self.running_loss, "learning_rate": rate, **watch.figures()})
@@ -180,7 +191,7 @@ class Trainer:
         s = self.settings
         return SamplePool(
             s.seed + self.rank,
-            s.world,
+            source_for(s),
             s.chunk_size,
             s.chunks_kept,
             s.steps_per_chunk,
@@ -191,7 +202,19 @@ class Trainer:
             self.own,
             s.own_share,
             self._kept,
+            self.device,
         )
+
+    def _progress(self) -> float:
+        """Share of the run that is done, by steps and by time, whichever is further; 1 at its end."""
+        s = self.settings
+        done = self.step / s.steps
+        if s.time_limit:
+            spent = torch.tensor([self.seconds / s.time_limit], device=self.device)
+            if self.processes > 1:  # all have to end at the same step
+                torch.distributed.broadcast(spent, 0)
+            done = max(done, float(spent))
+        return min(done, 1.0)
 
     def _note_loss(self, loss: float) -> None:
         """The running mean of the loss; a run that has gone wrong ends here, before it spoils what was saved."""
@@ -203,12 +226,11 @@ class Trainer:
         """One update of the weights and of their average; returns the loss."""
         s = self.settings
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.step, s)
-        observation = batch.observation.to(self.device)
-        queries, labels = batch.queries.to(self.device), batch.labels.to(self.device)
+            group["lr"] = learning_rate_at(self.step, self.progress, s)
+        batch = batch.to(self.device)
         with autocast(self.device, s.precision):
-            logits: Tensor = self.module(observation, queries)
-        loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
+            logits: Tensor = self.module(batch.observation, batch.queries)
+        loss = F.binary_cross_entropy_with_logits(logits.float(), batch.labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), s.clip)
@@ -231,11 +253,12 @@ class Trainer:
         with (self.folder / HISTORY_FILE).open("a") as log:
             log.write(json.dumps(row) + "\n")
         record: dict[str, Any] = {"settings": dataclasses.asdict(self.settings), "validation": row}
-        checkpoint = Checkpoint(averaged, self.settings.points[1], figures["threshold"], record)
+        points = self.settings.points[1] if averaged.observes == "points" else 0
+        checkpoint = Checkpoint(averaged, points, figures["threshold"], record)
         if figures["iou"] > self.best_iou:
             self.best_iou = figures["iou"]
             save_checkpoint(self.folder / "best", checkpoint)
-        if self.step == self.settings.steps:
+        if self.progress >= 1.0:
             save_checkpoint(self.folder / "final", checkpoint)
         return row
 

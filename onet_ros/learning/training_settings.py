@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from onet_ros.learning.image_world import ImageWorldSettings
+from onet_ros.learning.voxel_world import VoxelWorldSettings
 from onet_ros.learning.world import WorldSettings
 
 S = TypeVar("S")
@@ -36,6 +38,8 @@ class TrainingSettings:
 
     Attributes:
         steps: optimiser steps.
+        time_limit: seconds, over all sittings, after which the run ends however many steps are done; the learning rate
+            follows the time then, and two runs are no longer the same. 0 sets no limit.
         batch_size: samples per step (over all processes).
         queries: labelled points per sample and step.
         points: fewest and most seen points given to the encoder; the checkpoint's observation_points is the most.
@@ -52,9 +56,12 @@ class TrainingSettings:
         validation_samples: procedural samples, from seeds that training never uses.
         seed: the same seed gives the same run on one device.
         threads: CPU threads of the training process, 0 for torch's choice.
+        network: what is trained; what it observes says which of the following three the samples come from.
+        world, pictures, grids: of points, of images, of voxel grids.
     """
 
     steps: int = 20_000
+    time_limit: float = 0.0
     batch_size: int = 32
     queries: int = 1024
     points: tuple[int, int] = (300, 1024)
@@ -80,6 +87,8 @@ class TrainingSettings:
     threads: int = 0
     network: NetworkSettings = field(default_factory=NetworkSettings)
     world: WorldSettings = field(default_factory=WorldSettings)
+    pictures: ImageWorldSettings = field(default_factory=ImageWorldSettings)
+    grids: VoxelWorldSettings = field(default_factory=VoxelWorldSettings)
 
     def __post_init__(self) -> None:
         if self.precision not in ("float32", "bfloat16"):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from onet_ros.learning.pool import ChunkStream, SamplePool
+from onet_ros.learning.sources import source_for
 from onet_ros.learning.trainer import Trainer
 from onet_ros.learning.training_settings import TrainingSettings
 
@@ -53,15 +54,16 @@ def measure_speed(settings: TrainingSettings, repeats: int = 5) -> TrainingSpeed
     """Measure one process of a run with these settings; nothing is kept."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(settings, folder)
+    source = source_for(settings)
     maker = "cpu" if settings.workers else str(trainer.device)
-    chunks = ChunkStream(settings.seed, settings.chunk_size, settings.world, 0, repeats + 1, maker)
+    chunks = ChunkStream(settings.seed, settings.chunk_size, source, 0, repeats + 1, maker)
     threads = torch.get_num_threads()
     if settings.workers:
         torch.set_num_threads(1)  # as the workers do
     chunk = _median_seconds(lambda i: chunks[i], repeats)
     torch.set_num_threads(threads)
 
-    pool = SamplePool(settings.seed, settings.world, settings.chunk_size, 1, repeats + 2, device=maker)
+    pool = SamplePool(settings.seed, source, settings.chunk_size, 1, repeats + 2, device=maker)
     shape = (settings.batch_size, settings.points, settings.queries)
     batch = _median_seconds(lambda i: pool.batch(i, *shape), repeats)
     made = pool.batch(0, *shape)

@@ -203,20 +203,19 @@ def _render(objects: ObjectsAtRest, cameras: Cameras, settings: WorldSettings, g
     grid, rays = cameras.grid, cameras.directions
     origins = cameras.position.unsqueeze(1).expand_as(rays)
     neighbours = draw_neighbours(objects.surface, settings.neighbours, generator)
-    depths = [torch.where(rays[..., 2] < -1e-6, -origins[..., 2] / rays[..., 2].clamp(max=-1e-6), torch.inf)]
-    for body in (objects, neighbours):
-        near, far = enter_box(origins, rays, body.low, body.high)
-        depths.append(body.trace(origins, rays, near, torch.minimum(far, depths[0] + 1e-3)))
-    stacked = torch.stack(depths)  # table, object, neighbours
+    table = torch.where(rays[..., 2] < -1e-6, -origins[..., 2] / rays[..., 2].clamp(max=-1e-6), torch.inf)
+    near, far = enter_box(origins, rays, objects.low, objects.high)
+    own = objects.trace(origins, rays, near, torch.minimum(far, table + 1e-3))
+    stacked = torch.stack([table, own, neighbours.trace(origins, rays)])
     depth, which = stacked.min(dim=0)
     label = torch.where(depth.isfinite(), which + 1, torch.full_like(which, NOTHING))
-    silhouette = depths[1].isfinite()
+    silhouette = own.isfinite()
     visible = (label == OBJECT).sum(dim=1) / silhouette.sum(dim=1).clamp(min=1)
     image = depth.view(-1, grid, grid)
-    return View(image, label.view_as(image), _incidence(image, cameras), visible)
+    return View(image, label.view_as(image), ray_incidence(image, cameras), visible)
 
 
-def _incidence(depth: Tensor, cameras: Cameras) -> Tensor:
+def ray_incidence(depth: Tensor, cameras: Cameras) -> Tensor:
     """Cosine between rays and surface normals, from central differences of the depth image; (N, G, G)."""
     grid = depth.shape[1]
     rays = cameras.directions.view(-1, grid, grid, 3)
@@ -296,7 +295,8 @@ def _to_unit_frames(
     frames: list[UnitFrame] = [UnitFrame(np.eye(3), np.zeros(3), 1.0)] * len(seen)
     for row in rows:
         plane = SupportPlane.from_coefficients(planes[row].double().numpy())
-        frames[row] = object_unit_frame(points[row].cpu().numpy(), plane, viewpoint[row].cpu().numpy())
+        seen_from = viewpoint[row].cpu().numpy()
+        frames[row] = object_unit_frame(points[row].cpu().numpy(), plane, seen_from, background[row].cpu().numpy())
     rotation = torch.tensor(np.stack([frame.rotation for frame in frames]), dtype=torch.float32, device=device)
     origin = torch.tensor(np.stack([frame.origin for frame in frames]), dtype=torch.float32, device=device)
     scale = torch.tensor([frame.scale for frame in frames], dtype=torch.float32, device=device)

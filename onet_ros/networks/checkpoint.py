@@ -35,15 +35,17 @@ class Checkpoint:
 
     Attributes:
         network: in evaluation mode.
-        observation_points: how many seen points the encoder was trained with.
+        observation_points: how many seen points the encoder was trained with; 0 for networks that observe no points.
         threshold: probability above which a point counts as inside.
         training: free-form record of how the weights came to be (data, budget, figures).
+        folder: where it was loaded from, None where it was not.
     """
 
     network: OccupancyNetwork
     observation_points: int
     threshold: float
     training: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
 
 def save_checkpoint(folder: str | Path, checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> None:
@@ -99,12 +101,19 @@ def load_checkpoint(folder: str | Path, device: torch.device | str = "cpu") -> C
         network.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"{folder / WEIGHTS_FILE} does not fit {config['network']}: {error}") from error
+    points = config["observation_points"]
+    if (points > 0) != (network.observes == "points"):
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE}: 'observation_points' must be {'0' if points else 'positive'} for a network that "
+            f"observes {network.observes}, found {points}"
+        )
     network.to(device).eval().requires_grad_(False)
     return Checkpoint(
         network=network,
-        observation_points=config["observation_points"],
+        observation_points=points,
         threshold=config["threshold"],
         training=config["training"],
+        folder=folder,
     )
 
 
@@ -127,8 +136,10 @@ def _read_config(path: Path) -> dict[str, Any]:
     for key, kind in expected.items():
         if not isinstance(config.get(key), kind):
             raise CheckpointError(f"{path}: {key!r} must be {kind.__name__}, found {config.get(key)!r}")
-    if config["observation_points"] < 1:
-        raise CheckpointError(f"{path}: 'observation_points' must be at least 1, found {config['observation_points']}")
+    if config["observation_points"] < 0:
+        raise CheckpointError(
+            f"{path}: 'observation_points' must not be negative, found {config['observation_points']}"
+        )
     if not 0.0 < config["threshold"] < 1.0:
         raise CheckpointError(f"{path}: 'threshold' must lie between 0 and 1, found {config['threshold']}")
     return config

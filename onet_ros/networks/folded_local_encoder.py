@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from onet_ros.networks.image_plane import ImagePlaneEncoder, PictureCode
 from onet_ros.networks.local_encoder import LocalEncoder, PlaneCode, PlaneUNet
-from onet_ros.networks.observation import Observation
+from onet_ros.networks.observation import ImageObservation, Observation
 
 
 class FoldedLocalEncoder:
@@ -28,6 +29,28 @@ class FoldedLocalEncoder:
     def __call__(self, observation: Observation) -> PlaneCode:
         """Observation of B objects -> their planes, float32."""
         return self._encoder.encode_with(self._nets, observation)
+
+
+class FoldedImagePlaneEncoder:
+    """The function of an ImagePlaneEncoder in evaluation mode.
+
+    Args:
+        encoder: its sizes and weights.
+        dtype: of the convolutions.
+    """
+
+    def __init__(self, encoder: ImagePlaneEncoder, dtype: torch.dtype = torch.float32) -> None:
+        self._encoder, self._dtype = encoder, dtype
+        self._stem = _Convolution(_fused(encoder.stem[0], encoder.stem[1]), dtype)
+        self._net = FoldedPlaneUNet(encoder.net, dtype)
+
+    def __call__(self, observation: ImageObservation) -> PictureCode:
+        """ImageObservation of B objects -> their plane, float32."""
+        return self._encoder.encode_with(self._enter, self._net, observation)
+
+    def _enter(self, images: Tensor) -> Tensor:
+        entered: Tensor = self._stem(images.to(self._dtype)).relu_()
+        return entered
 
 
 class FoldedPlaneUNet:
@@ -62,15 +85,15 @@ class FoldedPlaneUNet:
 
 
 class _Convolution:
-    """A 3 x 3 convolution with what follows it folded in."""
+    """A convolution with what follows it folded in."""
 
     def __init__(self, convolution: nn.Conv2d, dtype: torch.dtype) -> None:
         self.weight = convolution.weight.to(dtype, memory_format=torch.channels_last)
         self.bias = cast(Tensor, convolution.bias).to(dtype)
-        self.stride = convolution.stride
+        self.stride, self.padding = convolution.stride, cast(tuple[int, int], convolution.padding)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, self.stride, padding=1)
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
 
 
 def _convolutions(steps: nn.Sequential, dtype: torch.dtype) -> list[_Convolution]:

@@ -33,7 +33,7 @@ class LocalDecoder(nn.Module):
     def forward(self, queries: Tensor, code: PlaneCode) -> Tensor:
         """queries: (B, M, 3) unit frame -> logits (B, M)."""
         places = torch.stack([place_on_plane(kind, queries, code.view) for kind in code.kinds], dim=1)
-        features = sample_planes(code.planes, places)
+        features = sample_planes(code.planes.float(), places)
         shares = self.fc_features(features).split(self.fc_query.out_features, dim=2)
         depth = code.view.project(queries)[1].unsqueeze(2)
         x: Tensor = self.fc_query(torch.cat([queries, depth], dim=2)) + shares[0]

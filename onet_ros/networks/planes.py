@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +17,27 @@ from torch import Tensor
 KINDS = ("top", "side", "front", "camera")
 # Axes of the orthographic planes, and the part of the unit frame that they cover (the unit box and a little more).
 _AXES = {"top": (0, 1), "side": (0, 2), "front": (1, 2)}
-_LOW = torch.tensor([-0.64, -0.56, -0.06])
-_HIGH = torch.tensor([0.48, 0.56, 1.06])
+_LOW = (-0.72, -0.56, -0.06)
+_HIGH = (0.50, 0.56, 1.06)
 BOX_CENTRE = torch.tensor([-0.08, 0.0, 0.45])  # middle of the unit box above the table
 _REACH = 0.8  # half width of the camera plane at the centre's distance, units
 _NEAREST = 0.05  # depth in the camera below which nothing is projected any larger, units
+
+
+def _on(device: torch.device, name: str) -> Tensor:
+    """A constant on a device: the middle of the box (3,), or lower and upper corner (2, 2) of a kind of plane."""
+    # What is made while a network is exported is no real tensor, and must not be kept.
+    return _made_on(device, name) if torch.compiler.is_compiling() else _kept_on(device, name)
+
+
+def _made_on(device: torch.device, name: str) -> Tensor:
+    if name == "centre":
+        return BOX_CENTRE.to(device)
+    return torch.tensor([[corner[axis] for axis in _AXES[name]] for corner in (_LOW, _HIGH)], device=device)
+
+
+# Copied there once: a copy makes the host wait, and cannot be recorded in a CUDA graph.
+_kept_on = lru_cache(maxsize=64)(_made_on)
 
 
 @dataclass(frozen=True)
@@ -31,16 +48,18 @@ class CameraView:
         axes: (B, 3, 3) rows right, down, forward.
         viewpoint: (B, 3).
         distance: (B, 1) from viewpoint to the middle, units.
+        reach: half width of the camera plane at that distance, units.
     """
 
     axes: Tensor
     viewpoint: Tensor
     distance: Tensor
+    reach: float = _REACH
 
     @classmethod
-    def looking_at_box(cls, viewpoint: Tensor) -> CameraView:
+    def looking_at_box(cls, viewpoint: Tensor, reach: float = _REACH) -> CameraView:
         """viewpoint: (B, 3) unit frame."""
-        offset = BOX_CENTRE.to(viewpoint) - viewpoint
+        offset = _on(viewpoint.device, "centre") - viewpoint
         distance = offset.norm(dim=1, keepdim=True)
         forward = offset / distance
         # The camera stands on the +x side: +y is to its right however high it looks from.
@@ -49,13 +68,18 @@ class CameraView:
         right = right - (right * forward).sum(dim=1, keepdim=True) * forward
         right = right / right.norm(dim=1, keepdim=True).clamp(min=1e-6)
         down = torch.linalg.cross(forward, right)
-        return cls(torch.stack([right, down, forward], dim=1), viewpoint, distance)
+        return cls(torch.stack([right, down, forward], dim=1), viewpoint, distance, reach)
+
+    def of(self, number: int) -> CameraView:
+        """The view of one object, as a batch of one."""
+        own = slice(number, number + 1)
+        return CameraView(self.axes[own], self.viewpoint[own], self.distance[own], self.reach)
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M, 3) unit frame -> (B, M, 2) in [-1, 1] over the plane, and (B, M) depth beyond the middle, units."""
         in_camera = (points - self.viewpoint.unsqueeze(1)) @ self.axes.transpose(1, 2)
         depth = in_camera[..., 2].clamp(min=_NEAREST)
-        flat = in_camera[..., :2] / depth.unsqueeze(2) * (self.distance / _REACH).unsqueeze(2)
+        flat = in_camera[..., :2] / depth.unsqueeze(2) * (self.distance / self.reach).unsqueeze(2)
         return flat, depth - self.distance
 
 
@@ -64,9 +88,10 @@ def place_on_plane(kind: str, points: Tensor, view: CameraView) -> Tensor:
     if kind == "camera":
         flat = view.project(points)[0]
     else:
-        axes = list(_AXES[kind])
-        low, high = _LOW.to(points)[axes], _HIGH.to(points)[axes]
-        flat = (points[..., axes] - low) / (high - low) * 2.0 - 1.0
+        first, second = _AXES[kind]
+        low, high = _on(points.device, kind)
+        flat = points[..., first : second + 1 : second - first]
+        flat = (flat - low) / (high - low) * 2.0 - 1.0
     return flat.clamp(-1.0, 1.0)
 
 
@@ -77,30 +102,43 @@ class PixelProjection:
         kinds: of the K planes.
         view: of B objects.
         resolution: R, cells along an edge of a plane.
+
+    Attributes:
+        matrix: (B, 4, 2 K + 1) of place and 1 -> columns and rows of the planes, before division by the depth on those
+            of the camera, and the depth from the viewpoint.
+        distance: (B, 1) from viewpoint to the middle of the box.
+        camera_bits: bit k is set where plane k is the camera's.
+        nearest: depth below which nothing is projected any larger.
     """
 
     def __init__(self, kinds: Sequence[str], view: CameraView, resolution: int) -> None:
         self._resolution = resolution
         self._cameras = [2 * number for number, kind in enumerate(kinds) if kind == "camera"]
+        self.camera_bits, self.nearest = sum(1 << (column // 2) for column in self._cameras), _NEAREST
         self.distance = view.distance
         in_camera = torch.cat([view.axes, -view.axes @ view.viewpoint.unsqueeze(2)], dim=2)  # (B, 3, 4)
-        in_camera[:, :2] *= (view.distance / _REACH * (0.5 * resolution)).unsqueeze(2)
-        self.matrix = view.axes.new_zeros(len(view.axes), 2 * len(kinds) + 1, 4)
+        in_camera[:, :2] *= (view.distance / view.reach * (0.5 * resolution)).unsqueeze(2)
+        self.matrix = view.axes.new_zeros(view.axes.shape[0], 2 * len(kinds) + 1, 4)
         for number, kind in enumerate(kinds):
             rows = self.matrix[:, 2 * number : 2 * number + 2]
             if kind == "camera":
                 rows.copy_(in_camera[:, :2])
                 continue
             for row, axis in enumerate(_AXES[kind]):
-                per_unit = resolution / float(_HIGH[axis] - _LOW[axis])
+                per_unit = resolution / (_HIGH[axis] - _LOW[axis])
                 rows[:, row, axis] = per_unit
-                rows[:, row, 3] = -0.5 - per_unit * float(_LOW[axis])
+                rows[:, row, 3] = -0.5 - per_unit * _LOW[axis]
         self.matrix[:, -1] = in_camera[:, 2]
         self.matrix = self.matrix.transpose(1, 2).contiguous()
 
     def project(self, number: int, points: Tensor, out: Tensor) -> None:
         """Write what `finish` goes on from: points (M, 3) of object `number` -> out (M, 2 K + 1)."""
         torch.addmm(self.matrix[number, 3], points, self.matrix[number, :3], out=out)
+
+    def project_mixed(self, objects: Tensor, points: Tensor) -> Tensor:
+        """`project` for points (M, 3) of objects (M,) in any order, without asking the device which they are."""
+        matrices = self.matrix[objects]
+        return (points.unsqueeze(2) * matrices[:, :3]).sum(dim=1) + matrices[:, 3]
 
     def finish(self, projected: Tensor) -> tuple[Tensor, Tensor]:
         """(M, 2 K + 1), changed in place -> (M, 2 K) columns and rows, cell centres at whole numbers, and (M, 1) depth
@@ -110,6 +148,23 @@ class PixelProjection:
             projected[:, column : column + 2].div_(depth).add_(0.5 * self._resolution - 0.5)
         return projected[:, :-1].clamp(0.0, self._resolution - 1.0), depth
 
+    @staticmethod
+    def finished(projected: Tensor, cameras: Sequence[int], resolution: int) -> tuple[Tensor, Tensor]:
+        """`finish` for (..., 2 K + 1) that are left as they are.
+
+        Args:
+            cameras: the first columns of the camera's planes.
+        """
+        depth = projected[..., -1:].clamp(min=_NEAREST)
+        middle = 0.5 * resolution - 0.5
+        pairs = [
+            projected[..., column : column + 2] / depth + middle
+            if column in cameras
+            else projected[..., column : column + 2]
+            for column in range(0, projected.shape[-1] - 1, 2)
+        ]
+        return torch.cat(pairs, dim=-1).clamp(0.0, resolution - 1.0), depth
+
 
 def cell_index(place: Tensor, resolution: int) -> Tensor:
     """(B, M, 2) in [-1, 1] -> (B, M) index of the cell in the flattened R x R plane; x runs fastest."""
@@ -118,7 +173,8 @@ def cell_index(place: Tensor, resolution: int) -> Tensor:
 
 
 def scatter_mean(features: Tensor, index: Tensor, cells: int) -> tuple[Tensor, Tensor]:
-    """Mean of the features (B, M, C) that fall into each cell, (B, cells, C), and how many (B, cells, 1)."""
+    """Mean of the features (B, M, C) that fall into each cell, (B, cells, C) float32, and how many (B, cells, 1)."""
+    features = features.float()  # sums and counts of many are no work for bfloat16
     spread = index.unsqueeze(2)
     total = torch.zeros(features.shape[0], cells, features.shape[2], device=features.device, dtype=features.dtype)
     total = total.scatter_add(1, spread.expand_as(features), features)

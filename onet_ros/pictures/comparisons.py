@@ -10,14 +10,15 @@ import trimesh
 from numpy.typing import NDArray
 
 from onet_ros.pictures.colours import CLAY, PAPER, SEEN, TRUTH, error_colours
-from onet_ros.pictures.reconstructions import Stage
+from onet_ros.pictures.reconstructions import Stage, fitted
 from onet_ros.pictures.rendering import Image, render_mesh, render_points
 from onet_ros.pictures.sheets import add_scale_bar, contact_sheet, error_legend
+from onet_ros.pictures.view import View
 from onet_ros.ray_casting import ray_scene
 
 LARGEST_ERROR = 0.010  # metres, the dark end of the scale: the same on all sheets
 COLUMNS = (
-    "Seen points",
+    "Given",
     "Reconstruction",
     "Its distance to truth",
     "Reconstruction, behind",
@@ -38,12 +39,14 @@ class Comparison:
         mesh: the reconstruction; None where there is none.
         truth: the true object.
         plane: (4,) nx, ny, nz, d of the table; None draws a level one under the truth.
+        given: what the reconstruction is made of, where that is not the points: a picture, or the boxes of a grid.
     """
 
     points: NDArray[np.floating]
     mesh: trimesh.Trimesh | None
     truth: trimesh.Trimesh
     plane: NDArray[np.float64] | None
+    given: Image | trimesh.Trimesh | None = None
 
 
 def comparison_sheet(rows: Sequence[Sequence[Image]], captions: Sequence[str] = (), title: str = "") -> Image:
@@ -64,8 +67,7 @@ def comparison_row(comparison: Comparison, size: tuple[int, int] = (220, 180)) -
     mesh, truth = comparison.mesh, comparison.truth
     stage = Stage.around([truth] if mesh is None else [truth, mesh], comparison.plane)
     front, behind = (stage.view(azimuth, size, _MARGIN) for azimuth in (_FRONT, _BEHIND))
-    seen = render_points(comparison.points, front, SEEN, point_size=0.003, up=stage.up)
-    seen = add_scale_bar(seen, front.pixels_per_metre(stage.centre), max(9, size[0] // 20))
+    seen = _given(comparison, stage, front)
     true_shape = render_mesh(truth, behind, TRUTH, stage.plane)
     if mesh is None:
         empty = np.full_like(seen, np.round(255 * np.array(PAPER)))
@@ -80,6 +82,18 @@ def comparison_row(comparison: Comparison, size: tuple[int, int] = (220, 180)) -
         render_mesh(divided, behind, errors, stage.plane),
         true_shape,
     ]
+
+
+def _given(comparison: Comparison, stage: Stage, front: View) -> Image:
+    """The first panel."""
+    given = comparison.given
+    if isinstance(given, np.ndarray):
+        return fitted(given, (front.width, front.height))
+    if given is not None:
+        seen = render_mesh(given, front, SEEN, stage.plane)
+    else:
+        seen = render_points(comparison.points, front, SEEN, point_size=0.003, up=stage.up)
+    return add_scale_bar(seen, front.pixels_per_metre(stage.centre), max(9, front.width // 20))
 
 
 def surface_distances(points: NDArray[np.floating], mesh: trimesh.Trimesh) -> NDArray[np.float64]:

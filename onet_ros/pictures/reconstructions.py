@@ -107,7 +107,7 @@ def reconstruction_picture(
     behind = stage.view(np.radians(180.0 + 24.0), panel_size)
     panels = [("Depth cloud from one view", _cloud_panel(points, point_colours, stage, front))]
     if rgb is not None:
-        panels.insert(0, ("Camera picture", _fitted(rgb, panel_size)))
+        panels.insert(0, ("Camera picture", fitted(rgb, panel_size)))
     colours = _mesh_colours(meshes, confidences)
     panels.append(("Reconstruction", _mesh_panel(meshes, colours, stage, front)))
     panels.append(("Reconstruction, from behind", _mesh_panel(meshes, colours, stage, behind)))
@@ -222,7 +222,7 @@ def _cloud_panel(points: ArrayLike, colours: ArrayLike | None, stage: Stage, vie
     return render_points(flat[near], view, paint[near], point_size=0.0034, up=stage.up)
 
 
-def _fitted(image: Image, size: tuple[int, int]) -> Image:
+def fitted(image: Image, size: tuple[int, int]) -> Image:
     """The image scaled to fill `size` (width, height), its overhang cut."""
     scale = max(size[0] / image.shape[1], size[1] / image.shape[0])
     width, height = (max(round(scale * extent), least) for extent, least in zip(image.shape[1::-1], size, strict=True))

@@ -3,3 +3,7 @@
 The only room that imports ROS. It re-exports nothing, so that what needs no ROS in it (`node_settings`,
 `camera_sources`, `comparison`, `worker`) can be used without.
 """
+
+from onet_ros.blas_threads import one_blas_thread
+
+one_blas_thread()  # before the nodes load NumPy

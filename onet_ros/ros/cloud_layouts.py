@@ -35,6 +35,8 @@ LAYOUTS = {
     "realsense": CloudLayout(point_step=20, rgb_offset=16, missing=0.0),
     "realsense_unordered": CloudLayout(point_step=20, rgb_offset=16, missing=0.0, organized=False),
     "realsense_colourless": CloudLayout(point_step=16, rgb_offset=None, missing=0.0),
+    "orbbec": CloudLayout(point_step=20, rgb_offset=16, missing=0.0),
+    "orbbec_colourless": CloudLayout(point_step=16, rgb_offset=None, missing=0.0),
     "zed": CloudLayout(point_step=16, rgb_offset=12, missing=float("nan")),
     "azure_kinect": CloudLayout(point_step=32, rgb_offset=16, missing=float("nan")),
     "packed": CloudLayout(point_step=12, rgb_offset=None, missing=float("nan")),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import trimesh
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -23,7 +24,10 @@ KEPT_CLOUDS = 16
 
 @dataclass(frozen=True)
 class ReceivedObject:
-    """An object as it came over the wire; meshes in the frame of the message's header, metres."""
+    """An object as it came over the wire; meshes in the frame of the message's header, metres.
+
+    Of one that is not reliable, `mesh` is its conservative mesh, all of it guessed.
+    """
 
     mesh: trimesh.Trimesh
     confidence: NDArray[np.float32]  # (V,) 0 guessed .. 1 seen
@@ -34,9 +38,14 @@ class ReceivedObject:
     def from_msg(cls, message: ReconstructedObject) -> ReceivedObject:
         """Raises ValueError for a message that contradicts itself."""
         T_source_object = conversions.from_pose_msg(message.pose)
+        mesh = conversions.from_triangle_mesh_msg(message.mesh, T_source_object)
+        confidence = take_array(message, "confidence")
+        if not message.reliable and not len(mesh.faces):
+            mesh = conversions.from_triangle_mesh_msg(message.conservative_mesh, T_source_object)
+            confidence = np.zeros(len(mesh.vertices), dtype=np.float32)
         received = cls(
-            mesh=conversions.from_triangle_mesh_msg(message.mesh, T_source_object),
-            confidence=take_array(message, "confidence"),
+            mesh=mesh,
+            confidence=confidence,
             collision_mesh=conversions.from_triangle_mesh_msg(message.collision_mesh, T_source_object),
             size=(message.size.x, message.size.y, message.size.z),
         )
@@ -57,12 +66,14 @@ class Collector(Node):
         self._marker_messages: list[bytes] = []
         self._shown_markers: dict[tuple[str, int], Marker] = {}
         self._collision_messages: list[bytes] = []
+        self.diagnostics: dict[str, DiagnosticStatus] = {}  # the newest, by name
         self._planning_scene: dict[str, Any] = {}
         self.create_subscription(PointCloud2, "points", self._on_cloud, QoSProfile(depth=1))
         self.create_subscription(ReconstructedObjects, "onet/objects", self.results.append, QoSProfile(depth=10))
         self.create_subscription(
             MarkerArray, "onet/markers", self._marker_messages.append, QoSProfile(depth=10), raw=True
         )
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=10))
         if conversions.CollisionObject is not None:
             self.create_subscription(
                 conversions.CollisionObject,
@@ -91,6 +102,9 @@ class Collector(Node):
             else:
                 self._planning_scene[message.id] = message
         return self._planning_scene
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.diagnostics.update({status.name: status for status in message.status})
 
     def _on_cloud(self, message: PointCloud2) -> None:
         self.clouds[stamp_of(message)] = message

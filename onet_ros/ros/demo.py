@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from tqdm import tqdm
@@ -32,6 +33,8 @@ from onet_ros.ros.comparison import ComparedObject, compare_objects, format_tabl
 from onet_ros.ros.demo_arguments import add_demo_arguments
 from onet_ros.ros.processes import NodeProcess, private_domain
 from onet_ros.scene import decode_point_cloud2
+
+SETTLE_TIME = (1.0, 10.0)  # seconds, least and most, until planners were told of the last message
 
 
 class DemoError(RuntimeError):
@@ -120,7 +123,8 @@ def _collect(processes: list[NodeProcess], wanted: int, timeout: float) -> DemoR
     filled: list[ReconstructedObjects] = []
     with tqdm(total=wanted, unit="cloud", disable=None) as progress:
         state = ""
-        while len(filled) < wanted:
+        # Topics are discovered one by one: the first objects can be here before the first cloud is.
+        while len(filled) < wanted or not collector.clouds:
             executor.spin_once(timeout_sec=0.1)
             filled = [message for message in collector.results if message.objects]
             progress.update(min(len(filled), wanted) - progress.n)
@@ -129,14 +133,28 @@ def _collect(processes: list[NodeProcess], wanted: int, timeout: float) -> DemoR
             for process in processes:
                 if process.exit_code is not None:
                     raise DemoError(f"a process ended ({process.exit_code}); {process.log_file}:\n{process.log(12)}")
+            refusal = _refusal(collector)
+            if refusal:
+                raise DemoError(f"the node is not running: {refusal}")
             if time.monotonic() > deadline:
                 logs = "\n".join(f"{process.log_file}:\n{process.log(6)}" for process in processes)
                 raise DemoError(
                     f"only {len(filled)} of {wanted} reconstructions within {timeout:.0f} s. {state}: "
-                    f"{len(collector.results)} messages came, {len(filled)} with objects.\n{logs}"
+                    f"{len(collector.clouds)} clouds and {len(collector.results)} messages came, "
+                    f"{len(filled)} with objects.\n{logs}"
                 )
-    _spin(executor, seconds=1.0)  # what was published right after the last message
+    _settle(executor, collector)
     return _result(collector, filled[:wanted])
+
+
+def _refusal(collector: Collector) -> str:
+    """Why the node could not be configured, as it says itself; empty while nothing is wrong."""
+    statuses = [status for status in collector.diagnostics.values() if status.name.endswith("onet: reconstruction")]
+    for status in statuses:
+        state = {value.key: value.value for value in status.values}.get("state")
+        if status.level == DiagnosticStatus.ERROR and state == "unconfigured":
+            return str(status.message)
+    return ""
 
 
 def _state(collector: Collector) -> str:
@@ -145,15 +163,20 @@ def _state(collector: Collector) -> str:
     return "waiting for the first reconstruction" if collector.clouds else "waiting for the node and the camera"
 
 
-def _spin(executor: SingleThreadedExecutor, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def _settle(executor: SingleThreadedExecutor, collector: Collector) -> None:
+    """Take in what was published right after the last message: on a busy machine that needs a while to come."""
+    started = time.monotonic()
+    while time.monotonic() < started + SETTLE_TIME[0] or (
+        conversions.CollisionObject is not None
+        and len(collector.planning_scene()) != len(collector.results[-1].objects)
+        and time.monotonic() < started + SETTLE_TIME[1]
+    ):
         executor.spin_once(timeout_sec=0.1)
 
 
 def _result(collector: Collector, messages: list[ReconstructedObjects]) -> DemoResult:
     message = messages[-1]
-    # The table stands still: should its own cloud have been forgotten, the newest shows the same.
+    # The table stands still: should its own cloud have been forgotten, or never come, the newest shows the same.
     cloud = collector.clouds.get(stamp_of(message)) or list(collector.clouds.values())[-1]
     return DemoResult(
         message=message,
@@ -168,7 +191,7 @@ def _write_results(folder: Path, source: CameraSource, result: DemoResult, rows:
     names = {row.number: row.name for row in rows if row.number is not None}
     for number, item in result.objects.items():
         item.mesh.export(folder / "meshes" / f"{names[number].replace(' ', '_')}.ply")
-    _, colours = source.frame(0)
+    colours = source.frame(0).colours
     picture = reconstruction_picture(
         result.points,
         [item.mesh for item in result.objects.values()],

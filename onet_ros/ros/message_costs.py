@@ -12,11 +12,12 @@ from rclpy.publisher import Publisher
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from onet_ros.live_scene import LiveObject
 from onet_ros.msg import ReconstructedObjects
-from onet_ros.reconstructor import ReconstructedObject, Reconstruction
+from onet_ros.reconstructor import ReconstructedObject
 from onet_ros.ros import conversions
 from onet_ros.ros.processes import private_domain
-from onet_ros.ros.publishers import COLLISION_QOS, MARKERS_QOS, OBJECTS_QOS
+from onet_ros.ros.qos import COLLISION_QOS, MARKERS_QOS, OBJECTS_QOS
 from onet_ros.ros.serialization import serialize
 from onet_ros.stopwatch import Stopwatch
 
@@ -51,10 +52,11 @@ class MessageCosts:
 
     def publish(self, objects: list[ReconstructedObject], watch: Stopwatch) -> None:
         """Stages serialise and publish."""
-        header, numbers = Header(frame_id="camera"), list(range(len(objects)))
+        header = Header(frame_id="camera")
         with watch.stage("serialise"):
-            found = Reconstruction(None, objects, [], {})
-            message = serialize(conversions.to_objects_msg(header, found, numbers, 0.0, 0.0))
+            items = [LiveObject(number, item, 0, 0, 0, True, 1, "") for number, item in enumerate(objects)]
+            told = [conversions.to_object_msg(item) for item in items]
+            message = serialize(conversions.to_objects_msg(header, None, told, 0.0, 0.0, {}))
             markers = [
                 conversions.to_surface_marker(header, number, item, LIFETIME) for number, item in enumerate(objects)
             ]
@@ -68,6 +70,10 @@ class MessageCosts:
 
     def _obstacles(self, header: Header, objects: list[ReconstructedObject]) -> list[bytes]:
         return [
-            serialize(conversions.to_collision_object_msg(header, f"object_{number}", item))
+            serialize(
+                conversions.to_collision_object_msg(
+                    header, f"object_{number}", item.T_source_object, [item.conservative_mesh]
+                )
+            )
             for number, item in enumerate(objects)
         ]

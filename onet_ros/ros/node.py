@@ -1,7 +1,7 @@
-"""The ROS node: depth clouds in, completed meshes out.
+"""The ROS node: what a depth camera sees in, completed meshes out.
 
-It only receives, converts, calls the `Reconstructor` and publishes. The executor's thread takes clouds, parameters and
-transforms; one worker takes the newest cloud, so that the latency is bounded by one frame and never grows with a queue.
+A managed node (lifecycle): configuring loads the model and opens the topics, activating listens, deactivating pauses,
+cleaning up gives everything back. By default it configures and activates itself.
 """
 
 from __future__ import annotations
@@ -10,132 +10,174 @@ import os
 import signal
 import sys
 import threading
-import time
-import traceback
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-import numpy as np
 import rclpy
 import rclpy.logging
-import torch
-from numpy.typing import NDArray
 from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import PointCloud2
-from std_msgs.msg import Header
 
-from onet_ros.reconstructor import Reconstruction, Reconstructor
-from onet_ros.resources import default_model_path
-from onet_ros.ros.cloud_subscription import CloudSubscription
-from onet_ros.ros.frames import FrameError, TargetFrame, transform_cloud
-from onet_ros.ros.node_settings import NodeSettings, ParameterError
+from onet_ros.ros.diagnostics import Diagnostics
+from onet_ros.ros.memory import share_arenas
 from onet_ros.ros.parameters import NodeParameters
-from onet_ros.ros.publishers import ResultPublisher
-from onet_ros.ros.worker import SUPERSEDED, DroppedClouds, LatestValueWorker
-from onet_ros.scene import CloudError, PlaneTracker, PointCloud, decode_point_cloud2
+from onet_ros.ros.pipeline import Pipeline
+from onet_ros.ros.requests import RequestError, Requests
+from onet_ros.ros.statistics import FrameStatistics, LimitedWarnings
+from onet_ros.ros.time_jumps import ClockJumps
 
-UP_IN_TARGET_FRAME = (0.0, 0.0, 1.0)  # of a robot's base, odometry or map, REP 103
 SPIN_TIMEOUT = 0.1  # seconds until a signal is noticed
-LOG_PERIOD = 10.0  # seconds between lines that say that all is well
-STOP_TIMEOUT = 3.0  # seconds that a cloud in work is given at shutdown; launch gets impatient after 5
+STOP_TIMEOUT = 3.0  # seconds that what is in work is given at the end; launch gets impatient after 5
+THREADS = 8  # each kind of request can wait in one, and the rest goes on
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class OnetNode(Node):
-    """Subscribes to `points`; publishes `~/objects`, `~/markers` and `collision_object`."""
+class OnetNode(LifecycleNode):
+    """Reconstructs what comes in; its topics, services and parameters are described in docs/interface.md."""
 
-    def __init__(self, node_name: str = "onet") -> None:
-        """Declare the parameters, load the model, start to listen.
+    def __init__(self, node_name: str = "onet", **arguments: Any) -> None:
+        """Declare the parameters, offer the services; everything else waits until the node is configured.
+
+        Args:
+            node_name: its name, where none is given on the command line.
+            arguments: of `rclpy.node.Node`.
 
         Raises:
-            ParameterError, CheckpointError, FrameError: the node cannot run as configured.
+            ParameterError: a parameter that may not be.
         """
-        super().__init__(node_name)
-        self.settings = NodeParameters(self)
-        settings = self.settings.node
-        self.dropped = DroppedClouds(self.get_logger().warning)
-        self._published_clouds = 0
-        self._reconstructor = self._load_reconstructor(settings)
-        self._plane_tracker = PlaneTracker()
-        self._target_frame = TargetFrame(self, settings.target_frame)
-        self._results = ResultPublisher(self, settings, self.dropped.warn)
-        self._worker = LatestValueWorker(self._process, lambda: self.dropped.add(SUPERSEDED))
-        self._cloud_subscription = CloudSubscription(self, "points", self._worker.submit)
-        self.get_logger().info(f"ready: waiting for clouds on {self.resolve_topic_name('points')}")
+        super().__init__(node_name, **arguments)
+        self.parameters = NodeParameters(self)
+        self.statistics = FrameStatistics(LimitedWarnings(self.get_logger().warning))
+        self._pipeline: Pipeline | None = None
+        self._failure = ""
+        self._requests = Requests(self, self.parameters, self.statistics, self._configured_pipeline)
+        self._diagnostics = Diagnostics(
+            self, self.statistics, self.parameters.node.diagnostics_period, self._describe_state
+        )
+        self._clock_jumps = ClockJumps(self, self._on_clock_jump)
+        _answer_impossible_transitions(self._service_change_state, self.get_logger().warning)
+
+    @property
+    def state(self) -> str:
+        """Name of the lifecycle state."""
+        return str(self._state_machine.current_state[1])
+
+    def start(self) -> bool:
+        """Configure and activate; False where one of the two failed, which was logged with the reason."""
+        if self.trigger_configure() != SUCCESS:
+            self.get_logger().error(
+                f"mend the parameter and go on with: ros2 lifecycle set {self.get_fully_qualified_name()} configure"
+            )
+            return False
+        return bool(self.trigger_activate() == SUCCESS)
 
     def close(self) -> bool:
-        """Finish the cloud in work, take published objects back, say what was done; False if it took too long."""
-        finished = self._worker.stop(STOP_TIMEOUT)
-        if not finished:
-            self.dropped.add("unfinished at the end")
-        self._results.close()
-        self.get_logger().info(f"stopped: {self._published_clouds} clouds reconstructed, {self.dropped}")
+        """Finish what is in work, take published objects back, say what was done; False if it took too long."""
+        finished = True
+        if self._pipeline is not None:
+            finished = self._pipeline.close(STOP_TIMEOUT)
+            self._pipeline = None
+        self._requests.close()
+        self._clock_jumps.close()
+        published = self.statistics.snapshot().published
+        self.get_logger().info(f"stopped: {published} frames reconstructed, {self.statistics}")
         return finished
 
-    def _load_reconstructor(self, settings: NodeSettings) -> Reconstructor:
-        if settings.num_threads:
-            torch.set_num_threads(settings.num_threads)
-        model = Path(settings.model) if settings.model else default_model_path()
-        started = time.perf_counter()
+    # -- transitions --------------------------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model, open the topics."""
+
+        def configure() -> None:
+            self._pipeline = Pipeline(self, self.parameters, self.statistics)
+            self.parameters.configured = True
+
+        return self._attempt("configure", configure)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to listen."""
+        return self._attempt("activate", self._configured_pipeline().activate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Pause: what is known and published stays."""
+        return self._attempt("deactivate", self._configured_pipeline().deactivate)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take back what is published, release model and memory."""
+        return self._attempt("clean up", self._give_back)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """As `on_cleanup`, for good."""
+        return self._attempt("shut down", self._give_back)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give everything back, so that the node can be configured again."""
+        return self._attempt("recover from an error", self._give_back)
+
+    def _give_back(self) -> None:
+        if self._pipeline is not None and not self._pipeline.close(STOP_TIMEOUT):
+            raise RuntimeError(f"a cloud has been in work for more than {STOP_TIMEOUT} s: try again")
+        self._pipeline = None
+        self.parameters.configured = False
+
+    def _attempt(self, what: str, work: Callable[[], None]) -> TransitionCallbackReturn:
+        """Do the work of a transition; one that fails leaves the node as it was, with the reason told and kept."""
         try:
-            reconstructor = Reconstructor.load(model, self.settings.reconstructor, settings.device)
-        except (RuntimeError, AssertionError) as error:  # torch's two ways to say that it has no such device
-            raise ParameterError(f"parameter device is {settings.device!r}: {error}") from error
-        seconds = time.perf_counter() - started
-        self.get_logger().info(f"loaded {model} on {settings.device} in {seconds:.1f} s")
-        return reconstructor
+            work()
+        except Exception as error:  # noqa: BLE001 - rclpy would swallow it without a word
+            self._failure = f"cannot {what}: {error}"
+            self.get_logger().error(self._failure)
+            return FAILURE
+        self._failure = ""
+        return SUCCESS
 
-    def _process(self, message: PointCloud2) -> None:
-        """Reconstruct one cloud and publish it; a cloud that cannot be used is dropped, and the node goes on."""
+    # -- for the parts ------------------------------------------------------------------------------------------------
+
+    def _configured_pipeline(self) -> Pipeline:
+        if self._pipeline is None:
+            raise RequestError(f"the node is {self.state}" + (f", it {self._failure}" if self._failure else ""))
+        return self._pipeline
+
+    def _describe_state(self) -> tuple[str, str, dict[str, str]]:
+        settings, pipeline = self.parameters.node, self._pipeline
+        facts = {
+            "model": str(pipeline.model) if pipeline is not None else "",
+            "device": settings.device,
+            "target frame": settings.target_frame,
+            "input": settings.input,
+        }
+        return self.state, self._failure, facts
+
+    def _on_clock_jump(self, reason: str) -> None:
+        if self._pipeline is not None:
+            self._pipeline.time_jumped(reason)
+
+
+def _answer_impossible_transitions(service: Any, warn: Callable[[str], Any]) -> None:
+    """Let a request for a transition that the state does not allow be answered with "no".
+
+    rclpy raises an exception out of the executor, which ends the node, and answers nothing.
+    """
+    answer = service.callback
+
+    def callback(request: Any, response: Any) -> Any:
         try:
-            self._reconstruct_and_publish(message)
-        except CloudError as error:
-            self.dropped.add("invalid cloud", str(error))
-        except FrameError as error:
-            self.dropped.add("no transform", str(error))
-        except ValueError as error:
-            self.dropped.add("not reconstructed", str(error))
-        except Exception as error:  # noqa: BLE001 - a fault of ours: one cloud is lost, the robot keeps its node
-            self.dropped.add("internal error", f"{error!r}\n{traceback.format_exc()}")
+            return answer(request, response)
+        except Exception as error:  # noqa: BLE001 - RCLError, which rclpy gives no public name
+            warn(f"transition {request.transition.label or request.transition.id} is not possible now: {error}")
+            response.success = False
+            return response
 
-    def _reconstruct_and_publish(self, message: PointCloud2) -> None:
-        started = time.perf_counter()
-        settings = self.settings.node
-        cloud = decode_point_cloud2(message, settings.max_points)
-        cloud_frame = f"{settings.frame_prefix}{message.header.frame_id}"
-        T_target_cloud = self._target_frame.lookup(cloud_frame, message.header.stamp, settings.transform_timeout)
-        header = Header(stamp=message.header.stamp, frame_id=self._target_frame.frame_id or cloud_frame)
-        if not header.frame_id:
-            self.dropped.warn("the clouds have no frame_id: displays and planners cannot place the objects")
-        reconstruction = self._reconstruct(cloud, T_target_cloud)
-        if reconstruction.plane is None:  # says nothing about the objects: what is published stays
-            self.dropped.add("no support plane", "; ".join(reconstruction.failures))
-            return
-        for failure in reconstruction.failures:
-            self.dropped.warn(f"not reconstructed: {failure}")
-        latency = self._results.publish(header, reconstruction, settings, time.perf_counter() - started)
-        self._published_clouds += 1
-        self.get_logger().info(
-            f"{len(reconstruction.objects)} objects, {1000.0 * latency:.0f} ms after the cloud's stamp",
-            throttle_duration_sec=LOG_PERIOD,
-        )
-
-    def _reconstruct(self, cloud: PointCloud, T_target_cloud: NDArray[np.float64]) -> Reconstruction:
-        """Reconstruct in the target frame, where the camera stands at the origin of the cloud's frame."""
-        if self._reconstructor.settings is not self.settings.reconstructor:
-            self._reconstructor = Reconstructor(self._reconstructor.checkpoint, self.settings.reconstructor)
-        up = UP_IN_TARGET_FRAME if self._target_frame.frame_id else None
-        return self._reconstructor.reconstruct(
-            transform_cloud(cloud, T_target_cloud),
-            viewpoint=T_target_cloud[:3, 3],
-            up=up,
-            tracker=self._plane_tracker,
-        )
+    service.callback = callback
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the exit status: 0, or 1 when it could not start."""
+    share_arenas()
     stop = threading.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, lambda *_: stop.set())
@@ -147,19 +189,40 @@ def main(args: list[str] | None = None) -> int:
         rclpy.logging.get_logger("onet").fatal(f"cannot start: {error}")
         rclpy.try_shutdown()
         return 1
-    executor = SingleThreadedExecutor()
+    executor = MultiThreadedExecutor(THREADS)
     executor.add_node(node)
-    while not stop.is_set():
-        executor.spin_once(SPIN_TIMEOUT)
-    finished = node.close()
-    executor.shutdown()
+    if node.parameters.node.autostart:
+        node.start()
+    while not stop.is_set() and node.state != "finalized":
+        _spin_once(executor, node)
+    node.close()
+    executor.shutdown(1.0)
     node.destroy_node()
     rclpy.try_shutdown()
-    if not finished:  # the worker cannot be ended, and tearing the interpreter down around it would crash
-        sys.stderr.flush()
-        os._exit(0)
     return 0
 
 
+def run() -> NoReturn:
+    """`main` as a process: when it is done, the process ends at once.
+
+    A worker that is still busy cannot be ended, and tearing the interpreter down around it would crash. Without one,
+    taking torch down needs longer on a busy machine than launch has patience.
+    """
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _spin_once(executor: MultiThreadedExecutor, node: OnetNode) -> None:
+    """Go on whatever a callback raised: a robot keeps its node."""
+    try:
+        executor.spin_once(SPIN_TIMEOUT)
+    except rclpy_implementation.InvalidHandle:
+        pass  # a subscription went while a message of it waited: what deactivating does, in another thread
+    except Exception as error:  # noqa: BLE001 - counted, told, and shown in /diagnostics
+        node.statistics.error(f"internal error in a callback: {error!r}")
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -13,7 +13,15 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from onet_ros.reconstructor import ReconstructorSettings
-from onet_ros.ros.node_settings import READ_ONLY, NodeSettings, describe, parameter_fields, replace_settings
+from onet_ros.ros.node_settings import (
+    FIXED_WHILE_CONFIGURED,
+    READ_ONLY,
+    NodeSettings,
+    describe,
+    parameter_fields,
+    replace_settings,
+    when_changed,
+)
 
 _INT64_LIMIT = 2**63 - 1
 
@@ -21,8 +29,10 @@ _INT64_LIMIT = 2**63 - 1
 class NodeParameters:
     """The parameters of a node, and the settings they stand for.
 
-    `node` and `reconstructor` are replaced by new frozen settings when a parameter is changed, never modified: a worker
-    takes both at the start of a frame and keeps them to its end.
+    Attributes:
+        node, reconstructor: replaced by new frozen settings when a parameter is changed, never modified: a worker takes
+            both at the start of a frame and keeps them to its end.
+        configured: while it is set, what is in `FIXED_WHILE_CONFIGURED` cannot be changed.
     """
 
     def __init__(self, ros_node: Node) -> None:
@@ -33,11 +43,12 @@ class NodeParameters:
         """
         # rclpy shows overrides only once they are declared, and would refuse the first bad one in its own words.
         overrides = {name: override.value for name, override in ros_node._parameter_overrides.items()}
+        self.configured = False
         self.node = replace_settings(NodeSettings(), overrides)
         self.reconstructor = replace_settings(ReconstructorSettings(), overrides)
         for settings in (self.node, self.reconstructor):
             for name, field, value in parameter_fields(settings):
-                descriptor = parameter_descriptor(field, value, read_only=name in READ_ONLY)
+                descriptor = parameter_descriptor(name, field, value)
                 ros_node.declare_parameter(name, _ros_value(value), descriptor, ignore_override=True)
         for name in overrides:
             if not ros_node.has_parameter(name) and not name.startswith("qos_overrides."):
@@ -47,6 +58,10 @@ class NodeParameters:
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         """Take over a change that leaves the settings valid as a whole, refuse another one with its reason."""
         changes = {parameter.name: parameter.value for parameter in parameters}
+        fixed = sorted(FIXED_WHILE_CONFIGURED & changes.keys()) if self.configured else []
+        if fixed:
+            reason = f"{', '.join(fixed)} can be changed only while the node is unconfigured: clean it up first"
+            return SetParametersResult(successful=False, reason=reason)
         try:
             node = replace_settings(self.node, changes)
             reconstructor = replace_settings(self.reconstructor, changes)
@@ -56,12 +71,13 @@ class NodeParameters:
         return SetParametersResult(successful=True)
 
 
-def parameter_descriptor(field: dataclasses.Field[Any], value: Any, read_only: bool = False) -> ParameterDescriptor:
-    """ROS descriptor of a setting: what it means, its unit, its range, its choices."""
-    descriptor = ParameterDescriptor(description=describe(field), read_only=read_only)
+def parameter_descriptor(name: str, field: dataclasses.Field[Any], value: Any) -> ParameterDescriptor:
+    """ROS descriptor of a setting: what it means, its unit, its range, its choices, when it can be changed."""
+    descriptor = ParameterDescriptor(description=describe(field), read_only=name in READ_ONLY)
     minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
-    if field.metadata["choices"]:
-        descriptor.additional_constraints = f"one of: {', '.join(field.metadata['choices'])}"
+    constraints = [f"one of: {', '.join(field.metadata['choices'])}"] if field.metadata["choices"] else []
+    constraints += [when_changed(name)] if when_changed(name) else []
+    descriptor.additional_constraints = "; ".join(constraints)
     if isinstance(value, bool) or (minimum is None and maximum is None):
         return descriptor
     if isinstance(value, int):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+_FIRST_PORT, _PORTS = 7400, 250  # of domain 0, and of each domain
 STOP_TIMEOUT = 15.0  # seconds from SIGINT to SIGKILL
 
 
@@ -24,6 +26,11 @@ class NodeProcess:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments], stdout=output, stderr=subprocess.STDOUT
             )
+
+    @property
+    def pid(self) -> int:
+        """The system's number of the process."""
+        return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
@@ -70,12 +77,23 @@ def private_domain() -> Iterator[int]:
                 os.environ[name] = value
 
 
+def _domains_with_leftovers() -> set[int]:
+    """Domains of which Fast DDS keeps locks in shared memory: of participants that run, or were killed."""
+    ports = (re.search(r"fastrtps_port(\d+)", path.name) for path in Path("/dev/shm").glob("*fastrtps_port*"))
+    return {(int(port[1]) - _FIRST_PORT) // _PORTS for port in ports if port is not None}
+
+
 def _free_domain(avoid: str) -> int:
-    """A domain whose ports no participant holds, 1 to 101: above, the ports fall among Linux's ephemeral ones."""
+    """A domain whose ports no participant holds, 1 to 101: above, the ports fall among Linux's ephemeral ones.
+
+    Rather one in which nobody was killed either: Fast DDS hands messages over in shared memory, and whoever is killed
+    with the lock of a port in hand leaves it locked for those who come after.
+    """
     candidates = [number for number in range(1, 102) if str(number) != avoid]
     random.shuffle(candidates)
-    for number in candidates:
-        first_participant = 7400 + 250 * number + 10  # UDP port, DDSI-RTPS 2.5, section 9.6.2
+    haunted = _domains_with_leftovers()
+    for number in sorted(candidates, key=lambda number: number in haunted):
+        first_participant = _FIRST_PORT + _PORTS * number + 10  # UDP port, DDSI-RTPS 2.5, section 9.6.2
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
             probe.bind(("", first_participant))
             return number

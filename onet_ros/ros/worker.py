@@ -1,103 +1,113 @@
-"""A thread that works on the newest cloud only, and the account of the clouds that came to nothing."""
+"""A thread that works on the newest camera frame only, and on what others ask of it in between. Needs no ROS."""
 
 from __future__ import annotations
 
-import re
 import threading
-import time
-from collections import Counter
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 Value = TypeVar("Value")
+Result = TypeVar("Result")
 
-SUPERSEDED = "superseded by a newer cloud"  # how a camera that is faster than the reconstruction is kept up with
-
-
-class LatestValue(Generic[Value]):
-    """A slot that holds the newest value only: the writer never waits, the reader never works on an old one."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._value: Value | None = None
-        self._closed = False
-
-    def put(self, value: Value) -> bool:
-        """Leave a value; True when it took the place of one that nobody had taken."""
-        with self._condition:
-            replaced = self._value is not None
-            self._value = value
-            self._condition.notify()
-        return replaced
-
-    def take(self) -> Value | None:
-        """Wait for a value and take it; None once the slot is closed."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._closed or self._value is not None)
-            value, self._value = self._value, None
-            return None if self._closed else value
-
-    def close(self) -> None:
-        """Let `take` return None from now on."""
-        with self._condition:
-            self._closed = True
-            self._condition.notify_all()
+MAX_WAITING_JOBS = 16
 
 
-class DroppedClouds:
-    """Counts dropped clouds by reason, and tells of each kind of fault at most once in `log_period` seconds."""
-
-    def __init__(self, warn: Callable[[str], Any], log_period: float = 5.0) -> None:
-        self.counts: Counter[str] = Counter()
-        self._warn = warn
-        self._log_period = log_period
-        self._silent_until: dict[str, float] = {}
-
-    def add(self, reason: str, detail: str = "") -> None:
-        """One more cloud dropped; `detail` says what was wrong with it, and is logged unless it is empty."""
-        self.counts[reason] += 1
-        if detail:
-            self.warn(f"cloud dropped, {reason} ({self.counts[reason]} so far): {detail}", kind=detail)
-
-    def warn(self, text: str, kind: str = "") -> None:
-        """Log a warning, unless one of its kind was logged just before; numbers do not make another kind."""
-        key = re.sub(r"-?\d[\d.]*(e[-+]?\d+)?", "0", kind or text)
-        now = time.monotonic()
-        if now < self._silent_until.get(key, 0.0):
-            return
-        if len(self._silent_until) > 1000:  # texts of endless variety must not fill the memory
-            self._silent_until.clear()
-        self._silent_until[key] = now + self._log_period
-        self._warn(text)
-
-    def __str__(self) -> str:
-        if not self.counts:
-            return "no clouds dropped"
-        reasons = ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common())
-        return f"{sum(self.counts.values())} clouds dropped: {reasons}"
+class WorkerBusyError(RuntimeError):
+    """Too many jobs wait already, or the worker is stopping."""
 
 
 class LatestValueWorker(Generic[Value]):
-    """A thread that calls `work` with the newest value, one at a time."""
+    """A thread that calls `work` with the newest value, one at a time, so that no queue builds up.
 
-    def __init__(self, work: Callable[[Value], None], on_superseded: Callable[[], None]) -> None:
-        self._work = work
-        self._on_superseded = on_superseded
-        self._latest: LatestValue[Value] = LatestValue()
+    Jobs of others, which need what the work needs, run in the same thread, before the next value.
+
+    Args:
+        work: takes a value; must not raise.
+        on_superseded: called with a value that nobody had begun to work on when a newer one came.
+    """
+
+    def __init__(self, work: Callable[[Value], None], on_superseded: Callable[[Value], None]) -> None:
+        self._work, self._on_superseded = work, on_superseded
+        self._condition = threading.Condition()
+        self._value: Value | None = None
+        self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="reconstruction", daemon=True)
         self._thread.start()
 
     def submit(self, value: Value) -> None:
         """Hand over a value without waiting; a value that was still waiting is dropped for it."""
-        if self._latest.put(value):
-            self._on_superseded()
+        with self._condition:
+            if self._stopping:
+                superseded: Value | None = value
+            else:
+                superseded, self._value = self._value, value
+                self._condition.notify()
+        if superseded is not None:
+            self._on_superseded(superseded)
+
+    def take_back(self) -> Value | None:
+        """Take the value that nobody has begun to work on, if there is one."""
+        with self._condition:
+            value, self._value = self._value, None
+            return value
+
+    def call(self, job: Callable[[], Result]) -> Future[Result]:
+        """Have a job done in the worker's thread; its result, or what it raised, comes with the future.
+
+        Raises:
+            WorkerBusyError: it cannot be taken on.
+        """
+        future: Future[Result] = Future()
+        with self._condition:
+            if self._stopping:
+                raise WorkerBusyError("the node is stopping")
+            if len(self._jobs) >= MAX_WAITING_JOBS:
+                raise WorkerBusyError(f"{len(self._jobs)} requests are waiting already")
+            self._jobs.append((job, future))
+            self._condition.notify()
+        return future
 
     def stop(self, timeout: float) -> bool:
-        """End after the value now in work; False when that takes longer than `timeout` seconds."""
-        self._latest.close()
+        """End after what is in work now; False when that takes longer than `timeout` seconds.
+
+        Waiting jobs are cancelled, a waiting value is dropped.
+        """
+        with self._condition:
+            self._stopping = True
+            jobs, value = list(self._jobs), self._value
+            self._jobs.clear()
+            self._value = None
+            self._condition.notify()
+        for _, future in jobs:
+            future.cancel()
+        if value is not None:
+            self._on_superseded(value)
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (value := self._latest.take()) is not None:
-            self._work(value)
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._stopping or self._jobs or self._value is not None)
+                if self._stopping:
+                    return
+                job = self._jobs.popleft() if self._jobs else None
+                value = None
+                if job is None:
+                    value, self._value = self._value, None
+            if job is not None:
+                _do(*job)
+            elif value is not None:
+                self._work(value)
+
+
+def _do(job: Callable[[], Any], future: Future[Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(job())
+    except BaseException as error:  # noqa: BLE001 - whoever asked is told, the thread goes on
+        future.set_exception(error)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open3d as o3d
 from numpy.typing import ArrayLike, NDArray
 
 from onet_ros.scene.cloud import PointCloud
@@ -139,6 +138,8 @@ def _image(
 
 def _load_points(path: Path) -> Capture:
     """A PLY or PCD through Open3D, which reads ASCII and binary forms but forgets a PCD's rows and viewpoint."""
+    import open3d as o3d  # here, because it takes a second to load
+
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):  # the error below says it better
         file = o3d.io.read_point_cloud(path, remove_nan_points=False, remove_infinite_points=False)
     points = np.asarray(file.points)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,9 @@ from onet_ros.settings import check_settings, setting
 
 MAX_COORDINATE = 1e3
 """Metres: a depth camera's coordinate beyond this is a fault, not a measurement."""
+
+MIN_COORDINATE = 1e-6
+"""Metres: a point nearer to the origin is one that drivers write as zero, and its distance would underflow."""
 
 _FLOAT_DATATYPES = {7: "f4", 8: "f8"}
 _DATATYPE_NAMES = {1: "INT8", 2: "UINT8", 3: "INT16", 4: "UINT16", 5: "INT32", 6: "UINT32", 7: "FLOAT32", 8: "FLOAT64"}
@@ -30,9 +33,11 @@ class PointCloud:
     Attributes:
         points: (H, W, 3) float32, metres, sensor frame; NaN in all three coordinates where a measurement is missing.
             H == 1 for a cloud without image structure.
+        cell_size: metres, edge of the cells of a map whose middles the points are; 0 for measured points.
     """
 
     points: np.ndarray
+    cell_size: float = 0.0
 
     def __post_init__(self) -> None:
         if self.points.ndim != 3 or self.points.shape[2] != 3 or self.points.dtype != np.float32:
@@ -43,8 +48,8 @@ class PointCloud:
         """Check and copy points.
 
         Args:
-            points: (N, 3) or (H, W, 3) numbers, metres. Not finite, exactly (0, 0, 0) or beyond `MAX_COORDINATE`
-                is missing.
+            points: (N, 3) or (H, W, 3) numbers, metres. Not finite, (0, 0, 0) or beyond `MAX_COORDINATE` is
+                missing.
 
         Raises:
             CloudError: another shape, not numbers, or no usable point at all.
@@ -66,9 +71,12 @@ class PointCloud:
         extent = np.abs(points[..., 0])
         for axis in (1, 2):
             np.maximum(extent, np.abs(points[..., axis]), out=extent)  # NaN wins, so one test below sees every fault
-        missing = ~((extent > 0) & (extent <= MAX_COORDINATE))
+        missing = ~((extent > MIN_COORDINATE) & (extent <= MAX_COORDINATE))
         if missing.all():
-            zero, absurd = int((extent == 0).sum()), int((np.isfinite(extent) & (extent > MAX_COORDINATE)).sum())
+            zero, absurd = (
+                int((extent <= MIN_COORDINATE).sum()),
+                int((np.isfinite(extent) & (extent > MAX_COORDINATE)).sum()),
+            )
             raise CloudError(
                 f"none of the {extent.size} points is usable: {extent.size - zero - absurd} not finite, "
                 f"{zero} exactly zero, {absurd} beyond {MAX_COORDINATE:g} m"
@@ -210,6 +218,11 @@ class RegionOfInterest:
         if any(low >= high for low, high in zip(self.minimum, self.maximum, strict=True)):
             raise ValueError(f"minimum must be below maximum on every axis, got {self.minimum} and {self.maximum}")
 
+    def contains(self, point: ArrayLike) -> bool:
+        """Whether a point (3,), metres, the box's frame, lies in the box."""
+        place = np.asarray(point, dtype=np.float64)
+        return bool(((place >= self.minimum) & (place <= self.maximum)).all())
+
     def crop(
         self, cloud: PointCloud, T_region_cloud: ArrayLike | None = None, viewpoint: ArrayLike = (0.0, 0.0, 0.0)
     ) -> PointCloud:
@@ -242,4 +255,4 @@ class RegionOfInterest:
             )
         if np.array_equal(inside, cloud.valid):
             return cloud
-        return PointCloud(np.where(inside[..., None], points, np.float32(np.nan)))
+        return replace(cloud, points=np.where(inside[..., None], points, np.float32(np.nan)))

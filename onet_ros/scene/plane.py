@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import open3d as o3d
 from numpy.typing import ArrayLike, NDArray
 
 from onet_ros.scene.cloud import depth_noise
@@ -194,6 +193,8 @@ def find_support_plane(
 
 def _largest_planes(sample: NDArray[np.float64], view: NDArray[np.float64], settings: PlaneSettings) -> list[_Found]:
     """Planes that hold enough of the sample, turned to the camera; the largest first."""
+    import open3d as o3d  # here, because it takes a second to load and only this and two file formats need it
+
     planes: list[_Found] = []
     rest = sample
     enough = max(3, settings.min_inlier_fraction * len(sample))

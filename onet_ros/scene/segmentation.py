@@ -8,17 +8,26 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
-from onet_ros.scene.cloud import PointCloud, depth_noise
+from onet_ros.scene.cloud import CloudError, PointCloud, depth_noise
 from onet_ros.scene.fragments import connect, grouped, merge
 from onet_ros.scene.plane import PlaneOutline, SupportPlane
 from onet_ros.scene.range_image import RangeImage
 from onet_ros.settings import check_settings, setting
 
+MIN_MAP_CELLS = 8  # of an object; fewer say next to nothing of its shape
+TABLE_CELLS = 0.75  # edges of a cell over the plane
+
 _LOGGER = logging.getLogger(__name__)
 
 _WINDOW = 7  # pixels; heights are averaged over such a square to find what lies flat on the table
 _NEAR_TABLE = 0.015  # metres; the table's own roughness is measured on what lies this near to the plane
+_MASK_CELL = 0.01  # metres; points of a mask are grouped by cells of this edge
+_MASK_GAP = 0.025  # metres; groups are this far apart
+_MASK_SHARE = 0.25  # of the largest group's points: smaller ones are what the mask spilled on
 _BORDER = 2  # pixels; an object this near to the image's border is cut by it
 
 
@@ -100,13 +109,16 @@ def segment_objects(
 
     The cloud is worked on as the image that the camera saw (an unorganized cloud is projected into one first). Pixels
     clear of the table are connected into pieces of surface, and pieces into objects. What rises too little, stands
-    beside the seen table, or is larger than an object, is left out and logged at level DEBUG.
+    beside the seen table, or is larger than an object, is left out and logged at level DEBUG. Of the cells of a map, in
+    which no camera hides one by another, those that touch are one object.
 
     Args:
         plane: in the cloud's frame.
         viewpoint: (3,) metres, the cloud's frame: where the camera stood.
     """
     settings = settings or SegmentationSettings()
+    if cloud.cell_size:
+        return _touching_cells(cloud, plane, settings)
     image = RangeImage.from_cloud(cloud, viewpoint)
     view = np.asarray(viewpoint, dtype=np.float64)
     local = SupportPlane(plane.normal, float(plane.height(view)))
@@ -122,6 +134,29 @@ def segment_objects(
             _LOGGER.debug("cluster of %d points left out: %s", len(pixels), reason)
             labels.ravel()[pixels] = 0
     return clusters_from_labels(cloud, _to_cloud(image, labels, cloud))
+
+
+def _touching_cells(cloud: PointCloud, plane: SupportPlane, settings: SegmentationSettings) -> list[ObjectCluster]:
+    """Cells clear of the table that touch at a face, an edge or a corner, as objects.
+
+    The table, which noise spreads over two layers of cells, is what lies less than `TABLE_CELLS` over the plane.
+    """
+    flat = cloud.points.reshape(-1, 3)
+    with np.errstate(invalid="ignore"):  # missing points compare false
+        height = plane.height(flat)
+        clear = np.flatnonzero(
+            (height > max(TABLE_CELLS * cloud.cell_size, settings.min_height)) & (height <= settings.max_height)
+        )
+    labels = np.zeros(len(flat), dtype=np.int64)
+    if len(clear):
+        pairs = cKDTree(flat[clear]).query_pairs(1.8 * cloud.cell_size, output_type="ndarray")  # 3 ** 0.5 and rounding
+        edges = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), 2 * (len(clear),))
+        count, owner = connected_components(edges, directed=False)
+        for members in grouped(clear, owner + 1, count):
+            extent = np.ptp(flat[members] @ plane.axes().T, axis=0).max() + cloud.cell_size
+            if len(members) >= MIN_MAP_CELLS and extent <= settings.max_extent:
+                labels[members] = members[0] + 1
+    return clusters_from_labels(cloud, labels.reshape(cloud.points.shape[:2]))
 
 
 def _objects(labels: NDArray[np.integer]) -> list[NDArray[np.int64]]:
@@ -146,6 +181,46 @@ def clusters_from_labels(cloud: PointCloud, labels: NDArray[np.integer]) -> list
     groups.sort(key=lambda group: (-len(group), group[0]))
     points = cloud.points.reshape(-1, 3)
     return [ObjectCluster(group, points[group], _touches_border(group, cloud)) for group in groups]
+
+
+def masked_objects(
+    cloud: PointCloud, labels: NDArray[np.integer], settings: SegmentationSettings | None = None
+) -> list[ObjectCluster]:
+    """The objects of an instance mask, those with most points first.
+
+    Masks spill over the outline of their object, on what lies behind it. So a label's points are grouped by their
+    distance in space, and groups that are much smaller than the largest one are left out, as are labels with fewer than
+    `settings.min_points` points.
+
+    Args:
+        labels: (H, W) int, the cloud's layout: 0 for none, any other number for one object.
+
+    Raises:
+        CloudError: labels are not of the cloud's layout.
+    """
+    settings = settings or SegmentationSettings()
+    if labels.shape != cloud.valid.shape:
+        raise CloudError(
+            f"a mask of {labels.shape[0]} x {labels.shape[1]} does not fit a cloud of {cloud.valid.shape[0]} x "
+            f"{cloud.valid.shape[1]} points: it needs the cloud's own rows and columns"
+        )
+    objects = []
+    for cluster in clusters_from_labels(cloud, labels):
+        kept = np.flatnonzero(_main_groups(cluster.points))
+        if len(kept) >= settings.min_points:
+            objects.append(ObjectCluster(cluster.indices[kept], cluster.points[kept], cluster.touches_border))
+    return sorted(objects, key=lambda one: (-len(one.indices), one.indices[0]))
+
+
+def _main_groups(points: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(N,) which of the points (N, 3), metres, belong to the largest group or to one of nearly its size."""
+    cells, owner = np.unique(np.floor(points / _MASK_CELL).astype(np.int64), axis=0, return_inverse=True)
+    pairs = cKDTree(cells).query_pairs(_MASK_GAP / _MASK_CELL, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(cells), len(cells)))
+    groups = connected_components(links, directed=False)[1][owner.ravel()]
+    sizes = np.bincount(groups)
+    main: NDArray[np.bool_] = (sizes >= _MASK_SHARE * sizes.max())[groups]
+    return main
 
 
 def _split(

@@ -9,14 +9,20 @@ from scipy import ndimage
 from onet_ros.scene.cloud import PointCloud
 from onet_ros.scene.plane import SupportPlane
 
-WINDOW = 1.2  # side of the window over the longer side of the object's image
-ENOUGH = 60_000  # points of a cloud that are looked at
+WINDOW = 1.2  # side of the window over the longer side of the object's image: what networks were trained with
+WIDE = 1.8  # likewise, of the window in which free space matters: few objects are completed to more than that
+ENOUGH = 60_000  # points of a cloud that tell where an object went
 SILHOUETTE_CELLS = (16, 64)  # fewest and most along an edge of the window in which an outline is drawn
 LOST_CELLS = 2  # depth cameras lose pixels along an outline, and have gaps in it: so many cells are given up
 
 
 def background_points(
-    cloud: PointCloud, indices: NDArray[np.int64], viewpoint: ArrayLike, count: int, seed: int = 0
+    cloud: PointCloud,
+    indices: NDArray[np.int64],
+    viewpoint: ArrayLike,
+    count: int,
+    seed: int = 0,
+    window: float = WINDOW,
 ) -> NDArray[np.float32]:
     """Points of the cloud seen beside, behind or in front of an object, in a square window about its image.
 
@@ -29,15 +35,16 @@ def background_points(
         viewpoint: (3,) metres, the cloud's frame.
         count: at most so many are returned.
         seed: of the choice among them.
+        window: side of the window over the longer side of the object's image.
 
     Returns:
         (N, 3) float32, metres, the cloud's frame, N <= count.
     """
-    return Surroundings(cloud, seed).around(indices, viewpoint, count)
+    return Surroundings(cloud, seed).around(indices, viewpoint, count, window)
 
 
 class Surroundings:
-    """`background_points` for the objects of one cloud, which look at the same choice of its points.
+    """`background_points` for the objects of one cloud, seen from one place.
 
     Args:
         cloud: with the objects in it.
@@ -47,20 +54,23 @@ class Surroundings:
     def __init__(self, cloud: PointCloud, seed: int = 0) -> None:
         self._flat = cloud.points.reshape(-1, 3)
         self._seed = seed
-        valid = np.flatnonzero(cloud.valid)
-        if len(valid) > ENOUGH:
-            valid = valid[np.random.default_rng(seed).integers(len(valid), size=ENOUGH)]
-        self._candidates, self._points = valid, self._flat[valid]
+        self._valid = np.flatnonzero(cloud.valid)
         self._own = np.zeros(len(self._flat), dtype=bool)
+        self._eye: NDArray[np.float32] | None = None
+        self._directions = np.zeros((0, 3), dtype=np.float32)
 
-    def around(self, indices: NDArray[np.int64], viewpoint: ArrayLike, count: int) -> NDArray[np.float32]:
+    def around(
+        self, indices: NDArray[np.int64], viewpoint: ArrayLike, count: int, window: float = WIDE
+    ) -> NDArray[np.float32]:
         """Arguments and result as in `background_points`."""
         eye = np.asarray(viewpoint, dtype=np.float32)
+        self._look_from(eye)
         own_points = self._flat[indices]
-        axes = _view_axes(own_points.mean(axis=0) - eye)
-        middle, half = _window(_image(own_points - eye, axes))
-        offset = np.abs(_image(self._points - eye, axes) - middle)
-        inside = self._candidates[(offset[:, 0] < half) & (offset[:, 1] < half)]
+        axes = view_axes(own_points.mean(axis=0) - eye)
+        middle, half = _window(pinhole_image(own_points - eye, axes), window)
+        candidates = self._valid[self._directions @ axes[2] >= _least_cosine(middle, half)]
+        offset = np.abs(pinhole_image(self._flat[candidates] - eye, axes) - middle)
+        inside = candidates[(offset[:, 0] < half) & (offset[:, 1] < half)]
         self._own[indices] = True
         inside = inside[~self._own[inside]]
         self._own[indices] = False
@@ -68,9 +78,29 @@ class Surroundings:
             inside = np.random.default_rng(self._seed).choice(inside, count, replace=False)
         return self._flat[inside]
 
+    def _look_from(self, eye: NDArray[np.float32]) -> None:
+        """Directions of all rays, once for the objects of a cloud."""
+        if self._eye is not None and (self._eye == eye).all():
+            return
+        offsets = self._flat[self._valid] - eye
+        distance = np.sqrt(np.einsum("nc,nc->n", offsets, offsets))
+        self._directions = offsets / np.maximum(distance, 1e-9)[:, None]
+        self._eye = eye
+
+
+def _least_cosine(middle: NDArray[np.floating], half: float) -> float:
+    """Of the angles between the line of sight and whatever lies in a window of the image."""
+    farthest = float(np.hypot(*(np.abs(middle) + half)))
+    return float(1.0 / np.hypot(1.0, farthest)) - 1e-6
+
 
 def table_beside(
-    points: ArrayLike, plane: SupportPlane, viewpoint: ArrayLike, count: int, seed: int = 0
+    points: ArrayLike,
+    plane: SupportPlane,
+    viewpoint: ArrayLike,
+    count: int,
+    seed: int = 0,
+    window: float = WINDOW,
 ) -> NDArray[np.float64]:
     """What the camera saw around an object that stands alone on its table: the table, beside the object's outline.
 
@@ -83,17 +113,18 @@ def table_beside(
         viewpoint: (3,) metres, same frame.
         count: at most so many are returned.
         seed: of the choice among them.
+        window: side of the window over the longer side of the object's image.
 
     Returns:
         (M, 3) metres, same frame, M <= count; none where no ray beside the object meets the table.
     """
     eye, own_points = np.asarray(viewpoint, dtype=np.float64), np.asarray(points, dtype=np.float64)
-    axes = _view_axes(own_points.mean(axis=0) - eye).astype(np.float64)
-    own = _image((own_points - eye).astype(np.float32), axes.astype(np.float32))
-    middle, half = _window(own)
+    axes = view_axes(own_points.mean(axis=0) - eye).astype(np.float64)
+    own = pinhole_image((own_points - eye).astype(np.float32), axes.astype(np.float32))
+    middle, half = _window(own, window)
     if half == 0.0:
         return np.zeros((0, 3))
-    cells = int(np.clip(np.sqrt(len(own)), *SILHOUETTE_CELLS))
+    cells = int(window / WINDOW * np.clip(np.sqrt(len(own)), *SILHOUETTE_CELLS))
     column, row = np.clip(((own - middle) / half + 1.0) * 0.5 * cells, 0, cells - 1).astype(int).T
     outline = np.zeros((cells, cells), dtype=bool)
     outline[row, column] = True
@@ -108,13 +139,26 @@ def table_beside(
     return table if len(table) <= count else np.random.default_rng(seed).choice(table, count, replace=False)
 
 
-def _window(own: NDArray[np.floating]) -> tuple[NDArray[np.floating], float]:
+def nearest_around(points: ArrayLike, around: ArrayLike, viewpoint: ArrayLike) -> NDArray[np.bool_]:
+    """(M,) which of the points around an object (M, 3) lie in the window that networks were trained with.
+
+    Args:
+        points: (N, 3) metres, of the object; viewpoint: (3,); all in one frame.
+    """
+    eye, own = np.asarray(viewpoint, dtype=np.float32), np.asarray(points, dtype=np.float32)
+    axes = view_axes(own.mean(axis=0) - eye)
+    middle, half = _window(pinhole_image(own - eye, axes), WINDOW)
+    offset = np.abs(pinhole_image(np.asarray(around, dtype=np.float32) - eye, axes) - middle)
+    return np.asarray((offset < half).all(axis=1))
+
+
+def _window(own: NDArray[np.floating], window: float) -> tuple[NDArray[np.floating], float]:
     """Middle (2,) and half the side of the square window about the image (N, 2) of an object."""
     low, high = own.min(axis=0), own.max(axis=0)
-    return (low + high) / 2.0, WINDOW * float((high - low).max()) / 2.0
+    return (low + high) / 2.0, window * float((high - low).max()) / 2.0
 
 
-def _view_axes(forward: NDArray[np.floating]) -> NDArray[np.float32]:
+def view_axes(forward: NDArray[np.floating]) -> NDArray[np.float32]:
     """(3, 3) rows: two axes across the line of sight, and the line of sight."""
     forward = forward / np.linalg.norm(forward)
     across = np.cross(forward, np.eye(3)[np.argmin(np.abs(forward))])
@@ -122,7 +166,7 @@ def _view_axes(forward: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.stack([across, np.cross(forward, across), forward]).astype(np.float32)
 
 
-def _image(offsets: NDArray[np.float32], axes: NDArray[np.float32]) -> NDArray[np.float32]:
+def pinhole_image(offsets: NDArray[np.float32], axes: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N, 3) offsets from the eye -> (N, 2) pinhole coordinates; far outside for what lies behind the eye."""
     along = offsets @ axes.T
     depth = np.where(along[:, 2:] > 1e-3, along[:, 2:], np.float32(1e-6))

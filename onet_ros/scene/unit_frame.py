@@ -2,7 +2,8 @@
 
 z is up, the normal of the support plane. x points horizontally from the object to the camera, so that the seen side is
 always on the same side. The origin lies on the support plane, under the middle of what was seen; one unit is the
-longest seen extent times a margin, so that the hidden part fits in `UNIT_BOX`.
+longest seen extent times a margin, so that the hidden part fits in `UNIT_BOX`. Where something nearer to the camera
+cuts the object off at its left or right, it may go on behind: the extent is taken to be longer on that side.
 """
 
 from __future__ import annotations
@@ -15,13 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 from onet_ros.scene.plane import SupportPlane
 
 # The box a field is asked in, in unit-frame coordinates: lower and upper corner. In front of the seen points (+x) there
-# is nothing; behind them (-x) lies what the camera did not see. The floor is a little under the table so that a plane
-# that was fitted a few millimetres too high cuts nothing off.
-UNIT_BOX = (np.array([-0.62, -0.54, -0.04]), np.array([0.46, 0.54, 1.04]))
+# is next to nothing; behind them (-x) lies what the camera did not see. The floor is a little under the table so that a
+# plane that was fitted a few millimetres too high cuts nothing off.
+UNIT_BOX = (np.array([-0.70, -0.54, -0.04]), np.array([0.48, 0.54, 1.04]))
 
 MARGIN = 1.1  # one unit over the longest seen extent
 TRIM = 0.5  # per cent of points at either end that do not count for the extent: flying pixels
 MINIMUM_EXTENT = 0.005  # metres; keeps the frame finite for a handful of points on one spot
+
+HIDDEN_EXTENT = 0.4  # of the longest seen extent: what is added on a side on which the object is cut off
+_EDGE = 0.12  # of the width of the object's image: as near to its end lies what may hide the rest
+_NEARER = 0.012  # metres, by which that is nearer to the camera
+_ENOUGH = 4  # points that say so; with fewer nothing is known
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,26 @@ class UnitFrame:
         """(..., 3) in the unit frame -> (..., 3) metres in the source frame."""
         return np.asarray(points, dtype=np.float64) * self.scale @ self.rotation + self.origin
 
+    def matrix_to(self, other: UnitFrame) -> NDArray[np.float64]:
+        """(3, 4) matrix and translation from this unit frame to another one of the same source frame."""
+        matrix = other.rotation @ self.rotation.T * (self.scale / other.scale)
+        return np.column_stack([matrix, other.rotation @ (self.origin - other.origin) / other.scale])
 
-def object_unit_frame(points: ArrayLike, plane: SupportPlane, viewpoint: ArrayLike = (0.0, 0.0, 0.0)) -> UnitFrame:
+
+def object_unit_frame(
+    points: ArrayLike,
+    plane: SupportPlane,
+    viewpoint: ArrayLike = (0.0, 0.0, 0.0),
+    background: ArrayLike | None = None,
+) -> UnitFrame:
     """The unit frame of one object.
 
     Args:
         points: (N, 3) float, metres, source frame: what the camera saw of the object; finite, N >= 1.
         plane: the support plane in the source frame, normal up.
         viewpoint: (3,) metres, source frame: where the camera stood.
+        background: (M, 3) metres, source frame: what the camera saw around the object. None or none at all: nothing
+            hides a part of it.
 
     Raises:
         ValueError: points are not (N, 3), empty or not finite.
@@ -63,14 +81,51 @@ def object_unit_frame(points: ArrayLike, plane: SupportPlane, viewpoint: ArrayLi
         raise ValueError(f"expected points of shape (N, 3) with N >= 1, got {seen.shape}")
     if not np.isfinite(seen).all():
         raise ValueError(f"{int((~np.isfinite(seen).all(axis=1)).sum())} of {len(seen)} points are not finite")
-    rotation = _axes_towards_camera(seen.mean(axis=0), plane.normal, np.asarray(viewpoint, dtype=np.float64))
+    eye = np.asarray(viewpoint, dtype=np.float64)
+    rotation = _axes_towards_camera(seen.mean(axis=0), plane.normal, eye)
     along_axes = seen @ rotation.T
     low, high = np.percentile(along_axes, [TRIM, 100.0 - TRIM], axis=0)
     floor = -plane.offset  # n.x + d = 0 on the plane, and z of the axes is n
     extent = max(float((high - low)[:2].max()), float(high[2] - floor), MINIMUM_EXTENT)
+    around = np.zeros((0, 3)) if background is None else np.asarray(background, dtype=np.float64)
+    if len(around):
+        hidden = _cut_off(seen - eye, around - eye, rotation[1])
+        low[1] -= HIDDEN_EXTENT * extent * hidden[0]
+        high[1] += HIDDEN_EXTENT * extent * hidden[1]
+        extent = max(extent, float(high[1] - low[1]))
     middle = (low + high) / 2.0
     origin = rotation.T @ np.array([middle[0], middle[1], floor])
     return UnitFrame(rotation=rotation, origin=origin, scale=extent * MARGIN)
+
+
+def _cut_off(seen: NDArray[np.float64], around: NDArray[np.float64], across: NDArray[np.float64]) -> tuple[bool, bool]:
+    """Whether something nearer to the camera borders on the object where its image ends, against `across` and along it.
+
+    Args:
+        seen, around: (N, 3) and (M, 3) metres from the viewpoint: the object's points and those around it.
+        across: (3,) unit vector, horizontal and across the line of sight.
+    """
+    forward = seen.mean(axis=0)
+    forward = forward - (forward @ across) * across
+    forward = forward / max(float(np.linalg.norm(forward)), 1e-9)
+    axes = np.stack([across, np.cross(forward, across), forward])
+
+    def image(offsets: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        along = offsets @ axes.T
+        return *(along[:, :2] / np.maximum(along[:, 2:], 1e-3)).T, np.linalg.norm(offsets, axis=1)
+
+    (column, row, distance), (column_around, row_around, distance_around) = image(seen), image(around)
+    sides = []
+    for sign in (-1.0, 1.0):
+        outward = sign * column
+        end = float(np.percentile(outward, 100.0 - TRIM))
+        edge = _EDGE * max(end - float(outward.min()), float(np.ptp(row)))
+        last = outward > end - edge
+        low, high = np.percentile(row[last], [5.0, 95.0])
+        beside = (np.abs(sign * column_around - end) < edge) & (row_around >= low) & (row_around <= high)
+        nearer = distance_around[beside] < np.percentile(distance[last], 10.0) - _NEARER
+        sides.append(bool(nearer.sum() >= _ENOUGH and nearer.mean() > 0.5))
+    return sides[0], sides[1]
 
 
 def _axes_towards_camera(

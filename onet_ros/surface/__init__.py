@@ -1,7 +1,8 @@
 """Closed meshes from fields: knows fields and meshes, nothing of networks or cameras."""
 
 from onet_ros.surface.bodies import keep_bodies
-from onet_ros.surface.extraction import POINTS_ASKED, collision_mesh, extract_surface, extract_surfaces
+from onet_ros.surface.coarse import coarse_grids, covering_grids
+from onet_ros.surface.extraction import POINTS_ASKED, ExtractedSurface, extract_surface, extract_surfaces
 from onet_ros.surface.field import BatchField, Field, SurfaceError
 from onet_ros.surface.grid import GridBatch, GridField, sample_grid_dense
 from onet_ros.surface.marching_cubes import extract_mesh, extract_meshes
@@ -11,18 +12,20 @@ from onet_ros.surface.refine import refine_vertices, vertex_normals
 from onet_ros.surface.settings import ExtractionSettings
 from onet_ros.surface.simplify import simplify_mesh
 from onet_ros.surface.soundness import is_sound, surface_deviation
-from onet_ros.surface.triangles import face_areas
+from onet_ros.surface.triangles import face_areas, mesh_normals, volume, volume_moments
 
 __all__ = [
     "POINTS_ASKED",
     "BatchField",
+    "ExtractedSurface",
     "ExtractionSettings",
     "Field",
     "GridBatch",
     "GridField",
     "Pace",
     "SurfaceError",
-    "collision_mesh",
+    "coarse_grids",
+    "covering_grids",
     "extract_mesh",
     "extract_meshes",
     "extract_surface",
@@ -30,6 +33,7 @@ __all__ = [
     "face_areas",
     "is_sound",
     "keep_bodies",
+    "mesh_normals",
     "refine_vertices",
     "sample_grid_dense",
     "sample_grid_mise",
@@ -37,4 +41,6 @@ __all__ = [
     "simplify_mesh",
     "surface_deviation",
     "vertex_normals",
+    "volume",
+    "volume_moments",
 ]

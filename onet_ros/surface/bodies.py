@@ -1,14 +1,18 @@
-"""Which connected bodies of a mesh are the object, and which are crumbs or hidden hollows."""
+"""Which connected bodies of a mesh are the object, and which are crumbs, hidden hollows or inventions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 import trimesh
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from onet_ros.surface.field import SurfaceError
-from onet_ros.surface.triangles import areas_and_volumes, compact, piece_labels
+from onet_ros.surface.mesh_batch import MeshBatch
+from onet_ros.surface.triangles import volume
 
 
 def keep_bodies(
@@ -31,43 +35,121 @@ def keep_bodies(
     Raises:
         SurfaceError: there is no body with positive volume.
     """
-    vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
-    count, labels = piece_labels(faces)
-    face_areas, face_volumes = areas_and_volumes(vertices, faces)
-    areas, volumes = np.bincount(labels, face_areas), np.bincount(labels, face_volumes)
-    bodies = np.flatnonzero(volumes > 0)
-    if not len(bodies):
-        raise SurfaceError(f"mesh bounds no positive volume: its pieces have {volumes[:10].tolist()} m^3")
-    if seeds is not None and len(bodies) > 1:
-        bodies = _near_seeds(bodies, vertices, faces, labels, np.asarray(seeds, dtype=np.float64), reach)
-    bodies = bodies[np.argsort(-areas[bodies], kind="stable")]
-    bodies = bodies[areas[bodies] >= min_fraction * areas[bodies[0]]]
-
-    kept: list[int] = []
-    for body in bodies:
-        vertex = vertices[faces[np.argmax(labels == body), 0]]
-        if not any(_contains(vertices[faces[labels == other]], vertex) for other in kept):
-            kept.append(int(body))
-    if len(kept) == count:
+    all_seeds = None if seeds is None else [seeds]
+    kept = keep_bodies_of_all(MeshBatch.of(mesh), min_fraction, all_seeds, [reach])
+    if 0 in kept.errors:
+        raise kept.errors[0]
+    if kept.face_counts[0] == len(mesh.faces):
+        bounded = volume(np.asarray(mesh.vertices), np.asarray(mesh.faces))
+        if not bounded > 0:
+            raise SurfaceError(f"mesh bounds no positive volume: its pieces have [{bounded}] m^3")
         return mesh
-    vertices, faces = compact(vertices, faces[np.isin(labels, kept)])
-    return trimesh.Trimesh(vertices=vertices, faces=faces, process=False)
+    (smaller,) = kept.meshes()
+    assert isinstance(smaller, trimesh.Trimesh)
+    return smaller
 
 
-def _near_seeds(
-    bodies: NDArray[np.int64],
-    vertices: NDArray[np.float64],
-    faces: NDArray[np.int64],
-    labels: NDArray[np.integer],
-    seeds: NDArray[np.float64],
-    reach: float,
-) -> NDArray[np.int64]:
-    if not len(seeds):
-        return bodies
-    nearest, _ = cKDTree(seeds).query(vertices, distance_upper_bound=reach)
-    supported = np.isfinite(nearest)[faces].any(axis=1)
-    near = bodies[np.isin(bodies, labels[supported])]
-    return near if len(near) else bodies
+def keep_bodies_of_all(
+    batch: MeshBatch, min_fraction: float, seeds: Sequence[ArrayLike] | None, reach: Sequence[float]
+) -> MeshBatch:
+    """`keep_bodies` for B objects, on their device.
+
+    Args:
+        seeds: B lists.
+        reach: B distances.
+
+    Returns:
+        The batch with what is kept; an object that has no body with positive volume gets an error.
+    """
+    if not len(batch.faces):
+        return batch
+    pieces = batch.pieces()
+    count = int(pieces.max()) + 1
+    owners = torch.empty(count, dtype=torch.int64, device=pieces.device)
+    owners[pieces] = batch.objects_of_vertices()
+    if count == len(batch) - len(batch.errors):
+        return batch  # one piece each, and what is outward bounds a positive volume
+    own_faces = pieces[batch.faces[:, 0]]
+    areas, volumes = _areas_and_volumes(batch, own_faces, count)
+    bodies = volumes > 0
+    errors = {
+        number: SurfaceError(
+            f"mesh bounds no positive volume: its pieces have {volumes[owners == number][:10].tolist()} m^3"
+        )
+        for number in set(range(len(batch))) - set(owners[bodies].tolist()) - set(batch.errors)
+    }
+    if seeds is not None:
+        bodies &= _supported(batch, pieces, owners, bodies, seeds, reach)
+    largest = areas.new_zeros(len(batch)).scatter_reduce(0, owners[bodies], areas[bodies], reduce="amax")
+    kept = bodies & (areas >= min_fraction * largest[owners])
+    kept = _not_inside_others(batch, own_faces, owners, kept, areas)
+    return batch.only(kept[own_faces], errors)
+
+
+def _areas_and_volumes(batch: MeshBatch, own_faces: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(count,) float64 area and signed volume of each piece, m^2 and m^3."""
+    origin = batch.vertices[batch.faces[0, 0]]  # far from the origin of the frame, digits would be lost
+    a, b, c = ((batch.vertices - origin).index_select(0, batch.faces[:, corner]) for corner in range(3))
+    normals = torch.linalg.cross(b - a, c - a)
+    return (
+        torch.bincount(own_faces, 0.5 * normals.norm(dim=1), minlength=count),
+        torch.bincount(own_faces, (a * normals).sum(dim=1) / 6.0, minlength=count),
+    )
+
+
+def _supported(
+    batch: MeshBatch,
+    pieces: torch.Tensor,
+    owners: torch.Tensor,
+    bodies: torch.Tensor,
+    seeds: Sequence[ArrayLike],
+    reach: Sequence[float],
+) -> torch.Tensor:
+    """(count,) bool, the pieces near a seed of their object; all of an object's whose bodies have none."""
+    several = torch.bincount(owners[bodies], minlength=len(batch)).tolist()
+    near = torch.zeros(len(batch.vertices), dtype=torch.bool, device=pieces.device)
+    end = 0
+    for number, vertices in enumerate(batch.vertex_counts):
+        start, end = end, end + vertices
+        own_seeds = np.asarray(seeds[number], dtype=np.float64)
+        if several[number] < 2 or not len(own_seeds):
+            near[start:end] = True
+        else:
+            near[start:end] = _within(batch.vertices[start:end], own_seeds, reach[number])
+    supported = torch.zeros_like(bodies)
+    supported[pieces[near]] = True
+    has_any = torch.zeros(len(batch), dtype=torch.bool, device=pieces.device)
+    has_any[owners[supported & bodies]] = True
+    return supported | ~has_any[owners]
+
+
+def _within(points: torch.Tensor, seeds: NDArray[np.float64], reach: float) -> torch.Tensor:
+    """(N,) bool, points (N, 3) with a seed within reach."""
+    if points.is_cuda:
+        others = torch.from_numpy(seeds).to(points)
+        return torch.cat([torch.cdist(some, others).amin(dim=1) <= reach for some in points.split(16_384)])
+    nearest, _ = cKDTree(seeds).query(points.numpy(), distance_upper_bound=reach)
+    return torch.from_numpy(np.isfinite(nearest))
+
+
+def _not_inside_others(
+    batch: MeshBatch, own_faces: torch.Tensor, owners: torch.Tensor, kept: torch.Tensor, areas: torch.Tensor
+) -> torch.Tensor:
+    """The pieces kept (count,) bool but for those that lie in a larger one of the same object."""
+    several = torch.bincount(owners[kept], minlength=len(batch)) > 1
+    questionable = (kept & several[owners]).nonzero().squeeze(1)
+    if not len(questionable):
+        return kept
+    kept = kept.clone()
+    enclosing: dict[int, list[NDArray[np.float64]]] = {}
+    for piece in questionable[areas[questionable].argsort(descending=True, stable=True)].tolist():
+        triangles = batch.vertices[batch.faces[own_faces == piece]].cpu().numpy()
+        larger = enclosing.setdefault(int(owners[piece]), [])
+        if any(_contains(other, triangles[0, 0]) for other in larger):
+            kept[piece] = False
+        else:
+            larger.append(triangles)
+    return kept
 
 
 def _contains(triangles: NDArray[np.float64], point: NDArray[np.float64]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,9 +11,11 @@ import trimesh
 from numpy.typing import ArrayLike
 
 from onet_ros.stopwatch import Stopwatch
-from onet_ros.surface.bodies import keep_bodies
+from onet_ros.surface.bodies import keep_bodies_of_all
+from onet_ros.surface.coarse import coarse_grids, covering_grids
 from onet_ros.surface.field import BatchField, Field, SurfaceError, batch_of_one
-from onet_ros.surface.marching_cubes import extract_meshes
+from onet_ros.surface.grid import GridBatch
+from onet_ros.surface.marching_cubes import polygonise
 from onet_ros.surface.mise import sample_grids_mise
 from onet_ros.surface.pace import Pace
 from onet_ros.surface.refine import refine_vertices
@@ -21,6 +24,22 @@ from onet_ros.surface.simplify import simplify_mesh
 
 POINTS_ASKED = "points asked"  # what a stopwatch counts
 SEED_REACH = 0.05  # of the box's longest edge: a separate body farther than this from all seeds is invented
+
+
+@dataclass(frozen=True)
+class ExtractedSurface:
+    """One object's surface, closed, outward, in its own frame.
+
+    Attributes:
+        mesh: vertices (V, 3) float64, faces (F, 3) int64, within `ExtractionSettings.max_triangles`.
+        collision_mesh: within `max_collision_triangles`, from the start grid's resolution (see `coarse_grids`).
+        conservative_mesh: likewise, of a surface that contains the object with the share asked for (see
+            `covering_grids`); None where none was.
+    """
+
+    mesh: trimesh.Trimesh
+    collision_mesh: trimesh.Trimesh
+    conservative_mesh: trimesh.Trimesh | None = None
 
 
 def extract_surface(
@@ -38,7 +57,7 @@ def extract_surface(
         field: (N, 3) float32 metres on `device` -> (N,) float32, inside where above the threshold.
         lower, upper: (3,) metres, the box to look in.
         threshold: level of the surface.
-        settings: all of them but `max_collision_triangles`, which `collision_mesh` uses, and `time_budget`.
+        settings: all of them but `max_collision_triangles` and `time_budget`.
         device: where the field is evaluated.
         seeds: (S, 3) metres, points near the surface, so that thin separate parts are not missed (see
             `sample_grid_mise`) and separate bodies that nothing speaks for are left out (see `keep_bodies`).
@@ -52,10 +71,11 @@ def extract_surface(
     settings = settings or ExtractionSettings()
     batch = batch_of_one(field, settings.chunk_size)
     all_seeds = None if seeds is None else [seeds]
-    (mesh,) = extract_surfaces(batch, np.array([lower]), np.array([upper]), threshold, settings, device, all_seeds)
-    if isinstance(mesh, SurfaceError):
-        raise mesh
-    return mesh
+    boxes = np.array([lower]), np.array([upper])
+    (found,) = extract_surfaces(batch, *boxes, threshold, settings, device, all_seeds, collision_meshes=False)
+    if isinstance(found, SurfaceError):
+        raise found
+    return found.mesh
 
 
 def extract_surfaces(
@@ -69,23 +89,28 @@ def extract_surfaces(
     scales: ArrayLike | None = None,
     pace: Pace | None = None,
     watch: Stopwatch | None = None,
-) -> list[trimesh.Trimesh | SurfaceError]:
+    collision_meshes: bool = True,
+    coverage: float = 0.0,
+) -> list[ExtractedSurface | SurfaceError]:
     """`extract_surface` for B objects side by side.
 
     Args:
         field: the fields of all objects, see `BatchField`.
         lower, upper: (B, 3), the boxes, in each object's own frame.
         threshold: level of all surfaces.
-        settings: all of them but `max_collision_triangles`.
+        settings: all of them.
         device: where the fields are evaluated.
         seeds: B lists of points, see `sample_grid_mise`.
         scales: (B,) metres per unit of the objects' frames, for `settings.voxel_size`; 1 when None.
         pace: what `settings.time_budget` is kept with; without one there is no budget.
-        watch: told of the stages evaluate, bookkeeping, refine, marching cubes, bodies and simplify, and how many
-            points were asked.
+        watch: told of the stages evaluate, bookkeeping, refine, marching cubes, bodies, simplify and collision, and
+            how many points were asked.
+        collision_meshes: False for those who need none: the mesh takes its place.
+        coverage: share of each object that its conservative mesh contains, 0 to 1; 0 for those who need none. The
+            field's values are logits then.
 
     Returns:
-        For each object its mesh, or the error that says why it has none.
+        For each object its surface, or the error that says why it has none.
 
     Raises:
         SurfaceError: impossible boxes, threshold or seeds; a field with wrong shape, type or non-finite values, be it
@@ -96,51 +121,91 @@ def extract_surfaces(
         grids = sample_grids_mise(
             _watched(field, watch, "evaluate"), lower, upper, threshold, settings, device, seeds, scales, pace
         )
-    with watch.stage("marching cubes"):
-        steps, chunk = settings.refinement_steps, settings.chunk_size
-        meshes = extract_meshes(grids, _watched(field, watch, "refine"), steps, chunk)
-    voxel_sizes = grids.lattice.voxel_sizes()
-    finished: list[trimesh.Trimesh | SurfaceError] = []
+    found: list[ExtractedSurface | SurfaceError] = []
+    meshes = _meshes(grids, field, settings, seeds, watch, "marching cubes")
     for number, mesh in enumerate(meshes):
         if isinstance(mesh, SurfaceError):
-            finished.append(mesh)
+            found.append(mesh)
             continue
-        try:
-            with watch.stage("bodies"):
-                reach = SEED_REACH * float((grids.lattice.upper[number] - grids.lattice.lower[number]).max())
-                mesh = keep_bodies(mesh, settings.min_body_fraction, None if seeds is None else seeds[number], reach)
-            with watch.stage("simplify"):
-                mesh = simplify_mesh(mesh, settings.max_triangles)
-            with watch.stage("refine"):
-                bounds = (grids.lattice.lower[number], grids.lattice.upper[number])
-                mesh = _refined(mesh, field, number, threshold, voxel_sizes[number], bounds, settings, device)
-        except SurfaceError as error:
-            finished.append(error)
-        else:
-            finished.append(mesh)
+        with watch.stage("simplify"):
+            mesh = simplify_mesh(mesh, settings.max_triangles)
+        with watch.stage("refine"):
+            mesh = _refined(mesh, field, number, grids, settings, device)
+        found.append(ExtractedSurface(mesh, mesh))
+    if collision_meshes:
+        with watch.stage("collision"):
+            coarse = _meshes(coarse_grids(grids, grids.threshold), field, settings, seeds, watch, "collision")
+            found = _with_coarse(found, coarse, settings, "collision_mesh")
+    if coverage:
+        with watch.stage("conservative"):
+            covering, raised = covering_grids(grids, field, coverage, settings.chunk_size)
+            coarse = _meshes(covering, raised, settings, seeds, watch, "conservative")
+            found = _with_coarse(found, coarse, settings, "conservative_mesh")
+    return found
+
+
+def _meshes(
+    grids: GridBatch,
+    field: BatchField,
+    settings: ExtractionSettings,
+    seeds: Sequence[ArrayLike] | None,
+    watch: Stopwatch,
+    stage: str,
+) -> list[trimesh.Trimesh | SurfaceError]:
+    """The surfaces on grids, without crumbs and inventions."""
+    with watch.stage(stage):
+        steps, chunk = settings.refinement_steps, settings.chunk_size
+        batch = polygonise(grids, _watched(field, watch, "refine"), steps, chunk)
+    with watch.stage("bodies"):
+        reach = SEED_REACH * (grids.lattice.upper - grids.lattice.lower).max(axis=1)
+        batch = keep_bodies_of_all(batch, settings.min_body_fraction, seeds, reach.tolist())
+    with watch.stage(stage):
+        return batch.meshes()
+
+
+def _with_coarse(
+    found: list[ExtractedSurface | SurfaceError],
+    coarse: list[trimesh.Trimesh | SurfaceError],
+    settings: ExtractionSettings,
+    name: str,
+) -> list[ExtractedSurface | SurfaceError]:
+    """The surfaces with meshes of the start grids as their attribute `name`; where these show none, the fine mesh."""
+    finished: list[ExtractedSurface | SurfaceError] = []
+    for one, mesh in zip(found, coarse, strict=True):
+        if isinstance(one, SurfaceError):
+            finished.append(one)
+            continue
+        solid = one.mesh if isinstance(mesh, SurfaceError) else mesh
+        simple = simplify_mesh(solid, settings.max_collision_triangles, keep_topology=False)
+        finished.append(replace(one, **{name: simple}))
     return finished
-
-
-def collision_mesh(mesh: trimesh.Trimesh, settings: ExtractionSettings | None = None) -> trimesh.Trimesh:
-    """The mesh within the smaller budget that collision checking can afford; see `simplify_mesh`."""
-    return simplify_mesh(mesh, (settings or ExtractionSettings()).max_collision_triangles)
 
 
 def _refined(
     mesh: trimesh.Trimesh,
     field: BatchField,
     number: int,
-    threshold: float,
-    voxel_size: ArrayLike,
-    bounds: tuple[ArrayLike, ArrayLike],
+    grids: GridBatch,
     settings: ExtractionSettings,
     device: torch.device | str,
 ) -> trimesh.Trimesh:
+    """The mesh with its vertices moved along the gradient, if that is asked for."""
+    if not settings.gradient_steps:
+        return mesh
+    lattice = grids.lattice
+
     def own(points: torch.Tensor) -> torch.Tensor:
         return field(points, torch.full((len(points),), number, dtype=torch.int64, device=points.device))
 
     return refine_vertices(
-        mesh, own, threshold, np.asarray(voxel_size), settings.gradient_steps, settings.chunk_size, device, bounds
+        mesh,
+        own,
+        grids.threshold,
+        lattice.voxel_sizes()[number],
+        settings.gradient_steps,
+        settings.chunk_size,
+        device,
+        (lattice.lower[number], lattice.upper[number]),
     )
 
 

@@ -103,6 +103,7 @@ class Lattice:
         self.steps = (self.width**2, self.width, 1)  # from one corner to the next along x, y, z
         self.size = len(self.resolutions) * self.width**3
         self._axes = self._axis_coordinates()
+        self._offsets: dict[bytes, torch.Tensor] = {}
 
     def _axis_coordinates(self) -> torch.Tensor:
         """(B * 3 * W,) float32: x, y and z of each box's corners, rounded once from float64, metres."""
@@ -139,8 +140,12 @@ class Lattice:
         return self._axes.take(rows * self.width + coordinates)
 
     def offsets(self, offsets: ArrayLike) -> torch.Tensor:
-        """Flat differences of lattice offsets (K, 3)."""
-        return torch.tensor(np.asarray(offsets) @ np.array(self.steps), device=self.device)
+        """Flat differences of lattice offsets (K, 3); kept, because a copy to a GPU makes the host wait."""
+        flat = np.asarray(offsets) @ np.array(self.steps)
+        key = flat.tobytes()
+        if key not in self._offsets:
+            self._offsets[key] = torch.tensor(flat, device=self.device)
+        return self._offsets[key]
 
     def voxel_sizes(self) -> NDArray[np.float64]:
         """(B, 3) metres, edge lengths of the cells."""
@@ -159,6 +164,8 @@ class GridBatch:
         threshold: inside is where the value is above it.
         points_asked: how many values were asked for, of all objects together.
         rounds: how many times in a row.
+        start: the coarse grids that these were refined from, asked at every corner; None where there were none.
+        made_up: (lattice.size,) bool, corners whose samples are not what the field has there; None for none.
     """
 
     lattice: Lattice
@@ -168,6 +175,8 @@ class GridBatch:
     threshold: float
     points_asked: int
     rounds: int
+    start: GridBatch | None = None
+    made_up: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.lattice.resolutions)
@@ -242,13 +251,44 @@ def sample_grid_dense(
 
 def _crossed_cells(inside: torch.Tensor) -> torch.Tensor:
     """(M, 3) int64 cells with corners on both sides, the layer beyond the border included; see `GridField`."""
-    some = torch.nn.functional.pad(inside, [1] * 6)
-    every = some
-    for axis in range(3):
-        count = some.shape[axis] - 1
-        some = some.narrow(axis, 0, count) | some.narrow(axis, 1, count)
-        every = every.narrow(axis, 0, count) & every.narrow(axis, 1, count)
-    return (some & ~every).nonzero() - 1
+    return mixed_cells(torch.nn.functional.pad(inside, [1] * 6)) - 1
+
+
+def mixed_cells(inside: torch.Tensor) -> torch.Tensor:
+    """(..., W, W, W) bool at the corners of grids -> (M, ... + 3) int64 indices of the lower corners of all cells with
+    corners on both sides."""
+    return mixed_cell_mask(inside).nonzero()
+
+
+def mixed_cell_mask(inside: torch.Tensor) -> torch.Tensor:
+    """(..., W, W, W) bool at the corners of grids -> (..., W - 1, W - 1, W - 1) bool: the cells with both."""
+    return any_corner(inside) & any_corner(~inside)
+
+
+def any_corner(corners: torch.Tensor) -> torch.Tensor:
+    """(..., W, W, W) bool at the corners of grids -> (..., W - 1, W - 1, W - 1) bool: cells with a True corner."""
+    for axis in (-3, -2, -1):
+        count = corners.shape[axis] - 1
+        corners = corners.narrow(axis, 0, count) | corners.narrow(axis, 1, count)
+    return corners
+
+
+def corners_of_cells(cells: torch.Tensor) -> torch.Tensor:
+    """(..., W, W, W) bool cells of grids -> (..., W + 1, W + 1, W + 1) bool: corners of True cells."""
+    return any_corner(torch.nn.functional.pad(cells, [1] * 6))
+
+
+def halved(cells: torch.Tensor) -> torch.Tensor:
+    """(B, n, n, n) bool cells -> (B, 2 n + 1, 2 n + 1, 2 n + 1) bool: the corners of their eighths."""
+    for axis in (1, 2, 3):
+        padding = [0] * 6
+        padding[2 * (3 - axis)] = padding[2 * (3 - axis) + 1] = 1
+        framed = torch.nn.functional.pad(cells, padding)
+        count = cells.shape[axis]
+        between = framed.narrow(axis, 0, count + 1) | framed.narrow(axis, 1, count + 1)
+        woven = torch.stack([between, framed.narrow(axis, 1, count + 1)], dim=axis + 1)
+        cells = woven.flatten(axis, axis + 1).narrow(axis, 0, 2 * count + 1)
+    return cells
 
 
 def checked_boxes(lower: ArrayLike, upper: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from onet_ros.surface.field import BatchField, Field, SurfaceError, batch_of_one, evaluate_batch
 from onet_ros.surface.grid import INSIDE, GridBatch, GridField, Lattice
+from onet_ros.surface.mesh_batch import MeshBatch
 
 # The least distance of a vertex from a grid corner, as a fraction of the edge it lies on. Vertices at a corner (values
 # equal to the threshold) would coincide and leave triangles without area.
@@ -70,6 +71,13 @@ def extract_meshes(
     Raises:
         SurfaceError: the field returns something unusable.
     """
+    return polygonise(grids, field, refinement_steps, chunk_size).meshes()
+
+
+def polygonise(
+    grids: GridBatch, field: BatchField | None = None, refinement_steps: int = 0, chunk_size: int = 0
+) -> MeshBatch:
+    """`extract_meshes`, left on the device that the grids are on."""
     lattice, cells = grids.lattice, grids.cells
     corners = cells.unsqueeze(1) + lattice.offsets(_CORNERS)
     inside = grids.sides.take(corners) == INSIDE
@@ -77,21 +85,14 @@ def extract_meshes(
     if field is not None and refinement_steps:
         _secant_steps(edges, field, grids.threshold, refinement_steps, chunk_size)
     faces, cell_of_face = _faces(lattice, cells, inside, vertex_ids)
-    vertices = edges.vertices().cpu().numpy()
-    vertex_counts = torch.bincount(edges.objects, minlength=len(grids)).tolist()
     face_counts = torch.bincount(lattice.objects(cells[cell_of_face]), minlength=len(grids)).tolist()
-
-    meshes: list[trimesh.Trimesh | SurfaceError] = []
-    first_vertex = first_face = 0
-    for number, (own_vertices, own_faces) in enumerate(zip(vertex_counts, face_counts, strict=True)):
-        if not own_faces:
-            meshes.append(_no_surface(grids, number))
-            continue
-        own = faces[first_face : first_face + own_faces] - first_vertex
-        places = vertices[first_vertex : first_vertex + own_vertices]
-        meshes.append(trimesh.Trimesh(vertices=places, faces=own.cpu().numpy(), process=False))
-        first_vertex, first_face = first_vertex + own_vertices, first_face + own_faces
-    return meshes
+    return MeshBatch(
+        vertices=edges.vertices(),
+        faces=faces,
+        vertex_counts=torch.bincount(edges.objects, minlength=len(grids)).tolist(),
+        face_counts=face_counts,
+        errors={number: _no_surface(grids, number) for number, count in enumerate(face_counts) if not count},
+    )
 
 
 def _no_surface(grids: GridBatch, number: int) -> SurfaceError:
@@ -111,6 +112,7 @@ class _CrossedEdges:
         lower_end: (V, 3) float64, lattice coordinates.
         axis: (V, 1) int64, direction of the edge.
         in_box: (V,) bool, false on the edges that lead out of the box.
+        true_ends: (V,) bool, whether the field was asked at both ends, and gave what the grid has there.
         start, end: (V,) float64, value - threshold at both ends.
         fraction: (V,) float64, where the vertex lies from the lower end, 0 to 1 but kept off both.
         lower, voxel_size: (V, 3) float64, metres, of the object's grid.
@@ -120,6 +122,7 @@ class _CrossedEdges:
     lower_end: torch.Tensor
     axis: torch.Tensor
     in_box: torch.Tensor
+    true_ends: torch.Tensor
     start: torch.Tensor
     end: torch.Tensor
     fraction: torch.Tensor
@@ -156,7 +159,10 @@ def _crossed_edges(
     objects = lattice.objects(grids.cells[cell])
     resolution = torch.tensor(lattice.resolutions, device=cell.device)[objects]
     along = lower_end.gather(1, axis).squeeze(1)
-    in_box = (along >= 0) & (along < resolution)
+    in_box = true_ends = (along >= 0) & (along < resolution)
+    if grids.made_up is not None:
+        other = grids.cells[cell] + lattice.offsets(_CORNERS[ends])[axis.squeeze(1)]
+        true_ends = in_box & ~grids.made_up[grids.cells[cell]] & ~grids.made_up[other]
     # Beyond the border there is no value to interpolate with: the cap stays as close to the border as allowed.
     fraction = torch.where(in_box, start / (start - end), (along < 0).double())
     return vertex_ids, _CrossedEdges(
@@ -164,6 +170,7 @@ def _crossed_edges(
         lower_end=lower_end.double(),
         axis=axis,
         in_box=in_box,
+        true_ends=true_ends,
         start=start,
         end=end,
         fraction=fraction.clamp(CORNER_CLEARANCE, 1 - CORNER_CLEARANCE),
@@ -178,7 +185,7 @@ def _secant_steps(edges: _CrossedEdges, field: BatchField, threshold: float, ste
     The crossing stays bracketed, so a vertex never leaves its edge and the mesh stays as closed and as free of
     crossings as it was. That, and a price of one evaluation a step, is what it has over moving along the gradient.
     """
-    rows = edges.in_box.nonzero().squeeze(1)
+    rows = edges.true_ends.nonzero().squeeze(1)
     objects, at_low, at_high = edges.objects[rows], edges.start[rows], edges.end[rows]
     low, high = torch.zeros_like(at_low), torch.ones_like(at_high)
     for _ in range(steps):

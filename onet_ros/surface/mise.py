@@ -5,20 +5,23 @@ whose corners lie on both sides and asks all new corners, level by level. Here t
 surface; from there it is followed on the final grid, from one crossed cell to the next (surface tracking: Wyvill et
 al., Data structure for soft objects, 1986), so that nearly all values asked are corners of crossed cells.
 
-The fields of many objects are followed side by side, so that each round asks one question for all of them.
+A GPU answers a hundred thousand questions as quickly as a hundred, but waits for each round of them. There the surface
+is approached level by level as in the paper, which takes few rounds, and followed only where that falls short.
+
+The fields of many objects are worked on side by side, so that each round asks one question for all of them.
 """
 
 from __future__ import annotations
 
 import itertools
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from onet_ros.surface.field import BatchField, Field, SurfaceError, batch_of_one, evaluate_batch
+from onet_ros.surface.field import BatchField, Field, batch_of_one, evaluate_batch
 from onet_ros.surface.grid import (
     INSIDE,
     OUTSIDE,
@@ -26,11 +29,15 @@ from onet_ros.surface.grid import (
     GridBatch,
     GridField,
     Lattice,
+    any_corner,
     checked_boxes,
     checked_threshold,
+    corners_of_cells,
+    halved,
 )
 from onet_ros.surface.pace import Pace
 from onet_ros.surface.settings import ExtractionSettings
+from onet_ros.surface.start_grid import StartGrid, one_seed_per_cell
 
 CLAIMED = 4  # a corner that is about to be asked; OUTSIDE + INSIDE stays the only pair of states that adds up to 1
 UNTRACKED, TRACKED = 0, 1  # state of a cell
@@ -91,6 +98,7 @@ def sample_grids_mise(
     seeds: Sequence[ArrayLike] | None = None,
     scales: ArrayLike | None = None,
     pace: Pace | None = None,
+    by_levels: bool | None = None,
 ) -> GridBatch:
     """`sample_grid_mise` for B objects side by side.
 
@@ -103,6 +111,8 @@ def sample_grids_mise(
         seeds: B lists of points, see `sample_grid_mise`.
         scales: (B,) metres per unit of the objects' frames, for `settings.voxel_size`; 1 when None.
         pace: what `settings.time_budget` is kept with; without one there is no budget.
+        by_levels: approach the surface level by level, with few rounds of many questions, instead of following it with
+            many rounds of few; for boxes of one resolution. None: as the device likes it.
 
     Raises:
         SurfaceError: impossible boxes, threshold or seeds; a field with wrong shape, type or non-finite values.
@@ -111,107 +121,45 @@ def sample_grids_mise(
     low, high = checked_boxes(lower, upper)
     threshold = checked_threshold(threshold)
     edges = (high - low).max(axis=1) * (1.0 if scales is None else np.asarray(scales))
-    start = _StartGrid(field, low, high, threshold, settings.start_resolutions(edges), settings.chunk_size, device)
+    start = StartGrid(field, low, high, threshold, settings.start_resolutions(edges), settings.chunk_size, device)
     doublings = settings.doublings
     if pace is not None and settings.time_budget:
-        pace.guess(start.seconds / len(start.values))
+        pace.guess(start.seconds / start.points_asked)
         doublings = pace.affordable_doublings(start.crossed_edges, doublings, settings.refinement_steps)
-    tracker = _SurfaceTracker(start, doublings)
-    tracker.ask_crossed_start_edges()
+    if by_levels is None:
+        by_levels = start.values.is_cuda
+    alike = len(set(start.lattice.resolutions)) == 1
+    tracker = _LevelTracker(start, doublings) if by_levels and alike else _SurfaceTracker(start, doublings)
+    tracker.approach()
     if seeds is not None:
-        tracker.ask_seed_stars(*_checked_seeds(seeds, len(low)))
-    tracker.follow_surface()
-    return tracker.result()
+        tracker.ask_seed_stars(seeds)
+    return tracker.finish()
 
 
-def _checked_seeds(seeds: Sequence[ArrayLike], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """All seeds (S, 3), and the object of each (S,)."""
-    arrays = [np.asarray(array, dtype=np.float64) for array in seeds]
-    if len(arrays) != count:
-        raise SurfaceError(f"seeds must be one list for each of {count} objects, got {len(arrays)}")
-    for array in arrays:
-        if array.ndim != 2 or array.shape[1] != 3:
-            raise SurfaceError(f"seeds must have shape (S, 3), got {array.shape}")
-        if not np.isfinite(array).all():
-            raise SurfaceError(f"seeds must be finite, got {array[~np.isfinite(array).all(axis=1)][0].tolist()}")
-    return np.concatenate(arrays), np.repeat(np.arange(count), [len(array) for array in arrays])
-
-
-class _StartGrid:
-    """The coarse grids of all objects, asked everywhere.
-
-    Attributes:
-        objects: (N,) int64, whose corner each is; side by side.
-        coordinates: (N, 3) int64, in cells of the start grid.
-        values: (N,) float32.
-        seconds: what asking took.
-        crossed_edges: how many edges have their ends on opposite sides.
-    """
-
-    def __init__(
-        self,
-        field: BatchField,
-        lower: NDArray[np.float64],
-        upper: NDArray[np.float64],
-        threshold: float,
-        resolutions: list[int],
-        chunk_size: int,
-        device: torch.device | str,
-    ) -> None:
-        self.field, self.threshold, self.chunk_size = field, threshold, chunk_size
-        self.lattice = Lattice(resolutions, lower, upper, device)
-        along = [torch.arange(resolution + 1, device=self.lattice.device) for resolution in resolutions]
-        corners = [torch.cartesian_prod(line, line, line) for line in along]
-        self.coordinates = torch.cat(corners)
-        counts = torch.tensor([len(own) for own in corners], device=self.lattice.device)
-        self.objects = torch.arange(len(corners), device=self.lattice.device).repeat_interleave(counts)
-        points = self.lattice.points(self.objects, self.coordinates)
-        began = time.perf_counter()
-        self.values = evaluate_batch(field, points, self.objects, chunk_size)
-        self.seconds = time.perf_counter() - began
-        self.inside = self.values > threshold
-        self._limits = torch.tensor(resolutions, device=self.lattice.device)
-
-        sides = torch.zeros(self.lattice.size, dtype=torch.bool, device=self.lattice.device)
-        numbers = self.lattice.numbers(self.objects, self.coordinates)
-        sides[numbers] = self.inside
-        across = sides.take(numbers.unsqueeze(1) + self.lattice.offsets(_AXIS_STEPS))
-        # (N, 3) bool: the edges that leave a corner upwards along x, y and z and have their other end in the box
-        self.crossed = (across != self.inside.unsqueeze(1)) & (self.coordinates < self.limits.unsqueeze(1))
-        self.crossed_edges = int(self.crossed.sum())
-
-    @property
-    def limits(self) -> torch.Tensor:
-        """(N,) int64, start cells along an edge of each corner's own grid."""
-        return self._limits[self.objects]
-
-
-class _SurfaceTracker:
+class _Tracker(ABC):
     """The working state of one extraction: flat lists over the corners of all final grids."""
 
-    def __init__(self, start: _StartGrid, doublings: int) -> None:
+    def __init__(self, start: StartGrid, doublings: int) -> None:
         self.start, self.stride = start, 1 << doublings
         coarse = start.lattice
         resolutions = [resolution << doublings for resolution in coarse.resolutions]
         self.lattice = Lattice(resolutions, coarse.lower, coarse.upper, coarse.device)
-        size, device = self.lattice.size, self.lattice.device
-        self.samples = torch.empty(size, dtype=torch.float32, device=device)
-        self.sides = torch.full((size,), OUTSIDE, dtype=torch.uint8, device=device)
-        self.tracked = torch.full((size,), UNTRACKED, dtype=torch.uint8, device=device)
-        self.last = torch.empty(size, dtype=torch.int32, device=device)  # see _claim
-        self.cells: list[torch.Tensor] = []
-        self.fresh: list[torch.Tensor] = []  # corners asked whose edges have not been looked at
+        self.samples = torch.empty(self.lattice.size, dtype=torch.float32, device=self.lattice.device)
+        self.sides = torch.full((self.lattice.size,), OUTSIDE, dtype=torch.uint8, device=self.lattice.device)
         self.points_asked, self.rounds = 0, 0
-        boxes = self.sides.view(-1, *(3 * [self.lattice.width]))
+        boxes = self.cubes()
         for number, resolution in enumerate(resolutions):
             end = resolution + 2
             boxes[number, 1:end, 1:end, 1:end] = UNKNOWN
+        self.start_numbers = self.lattice.numbers(start.corners.objects, start.corners.coordinates * self.stride)
+        if start.asked is None:
+            self._learn(self.start_numbers, start.values)
+        else:
+            self._learn(self.start_numbers[start.asked], start.values[start.asked])
 
-        self.start_numbers = self.lattice.numbers(start.objects, start.coordinates * self.stride)
-        self._learn(self.start_numbers, start.values)
-        # An edge of the final grid that starts here leads out of the box, or to a corner between start corners.
-        at_border = (start.coordinates == 0) | (start.coordinates == start.limits.unsqueeze(1))
-        self.fresh = [self.start_numbers[at_border.any(dim=1)] if doublings else self.start_numbers]
+    def cubes(self) -> torch.Tensor:
+        """(B, W, W, W) the sides, as a view."""
+        return self.sides.view(-1, *(3 * [self.lattice.width]))
 
     def ask(self, corners: torch.Tensor) -> None:
         """Ask the field at corners (K,), all different, none of them known, those of an object side by side."""
@@ -220,7 +168,6 @@ class _SurfaceTracker:
         objects = self.lattice.objects(corners)
         points = self.lattice.points(objects, self.lattice.coordinates(corners))
         self._learn(corners, evaluate_batch(self.start.field, points, objects, self.start.chunk_size))
-        self.fresh.append(corners)
 
     def _learn(self, corners: torch.Tensor, values: torch.Tensor) -> None:
         self.samples[corners] = values
@@ -228,62 +175,76 @@ class _SurfaceTracker:
         self.points_asked += len(corners)
         self.rounds += 1
 
-    def ask_crossed_start_edges(self) -> None:
+    def ask_seed_stars(self, seeds: Sequence[ArrayLike]) -> None:
+        """Around one seed in each start cell that has all corners near it on one side; see `sample_grid_mise`."""
+        lattice = self.lattice
+        owners, places, cells = one_seed_per_cell(seeds, self.start.lattice, lattice)
+        alone = self.start.unseen(owners, cells)
+        owners, places = owners[alone], places[alone]
+        if not len(owners):
+            return
+        last = torch.tensor(lattice.resolutions, device=lattice.device)[owners]
+        reach = torch.arange(-(self.stride // 2), self.stride // 2 + 1, device=lattice.device)
+        star = (reach[:, None, None] * torch.from_numpy(_AXIS_STEPS).to(reach)).flatten(0, 1)
+        corners = torch.minimum((places[:, None] + star).clamp(min=0), last[:, None, None])
+        numbers = lattice.numbers(owners.repeat_interleave(len(star)), corners.flatten(0, 1)).unique()
+        self.ask(numbers[self.sides.take(numbers) == UNKNOWN])
+
+    @abstractmethod
+    def approach(self) -> None:
+        """Ask what the start grid says about where the surface is."""
+
+    @abstractmethod
+    def finish(self) -> GridBatch:
+        """Go on until no new cell is found to be crossed."""
+
+    def _result(self, cells: torch.Tensor) -> GridBatch:
+        """cells: (M,) int64, ascending."""
+        return GridBatch(
+            lattice=self.lattice,
+            samples=self.samples,
+            sides=self.sides,
+            cells=cells,
+            threshold=self.start.threshold,
+            points_asked=self.points_asked,
+            rounds=self.rounds,
+            start=self.start.grids(),
+        )
+
+
+class _SurfaceTracker(_Tracker):
+    """Follows the surface from crossed cell to crossed cell: what a CPU, which minds every point, is quickest with."""
+
+    def __init__(self, start: StartGrid, doublings: int) -> None:
+        super().__init__(start, doublings)
+        self.tracked = torch.full((self.lattice.size,), UNTRACKED, dtype=torch.uint8, device=self.lattice.device)
+        self.last = torch.empty(self.lattice.size, dtype=torch.int32, device=self.lattice.device)  # see _claim
+        # Corners asked whose edges have not been looked at. An edge of the final grid that starts at a start corner
+        # leads out of the box, or to a corner between start corners.
+        self.fresh = [self.start_numbers[start.corners.at_border] if doublings else self.start_numbers]
+
+    def ask(self, corners: torch.Tensor) -> None:
+        super().ask(corners)
+        self.fresh.append(corners)
+
+    def approach(self) -> None:
         """All final corners along the edges of the start grid whose ends lie on opposite sides."""
         rows, axes = self.start.crossed.nonzero(as_tuple=True)
         steps = self.lattice.offsets(_AXIS_STEPS)[axes]
         between = torch.arange(1, self.stride, device=steps.device)
         self.ask((self.start_numbers[rows].unsqueeze(1) + steps.unsqueeze(1) * between).flatten())
 
-    def ask_seed_stars(self, seeds: NDArray[np.float64], objects: NDArray[np.int64]) -> None:
-        """Around one seed in each start cell that has all corners near it on one side; see `sample_grid_mise`."""
-        lattice, stride = self.lattice, self.stride
-        owners, places = self._one_seed_per_start_cell(seeds, objects)
-        if not len(owners):
-            return
-        resolutions = torch.tensor(lattice.resolutions, device=lattice.device)
-        limits = resolutions[owners].unsqueeze(1)
-        # The 64 corners of a start cell and those around it; numbers go with the object and come first.
-        cells = torch.minimum(places // stride, limits // stride - 1)
-        nearby = (cells.unsqueeze(2) + torch.arange(-1, 3, device=lattice.device)).clamp(min=0)
-        x, y, z = (torch.minimum(nearby, (limits // stride).unsqueeze(2)) * stride + 1).unbind(1)
-        flat = ((owners * lattice.width)[:, None] + x) * lattice.width
-        flat = (flat[:, :, None] + y[:, None, :]).flatten(1) * lattice.width
-        sides = self.sides.take((flat[:, :, None] + z[:, None, :]).flatten(1))
-        alone = (sides == sides[:, :1]).all(dim=1)
-
-        reach = torch.arange(-(stride // 2), stride // 2 + 1, device=lattice.device)
-        star = (reach[:, None, None] * torch.from_numpy(_AXIS_STEPS).to(reach)).flatten(0, 1)
-        corners = torch.minimum((places[alone, None] + star).clamp(min=0), limits[alone, None])
-        numbers = lattice.numbers(owners[alone].repeat_interleave(len(star)), corners.flatten(0, 1)).unique()
-        self.ask(numbers[self.sides.take(numbers) == UNKNOWN])
-
-    def _one_seed_per_start_cell(
-        self, seeds: NDArray[np.float64], objects: NDArray[np.int64]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of those in their boxes: (K,) int64 objects and (K, 3) int64 nearest corners of the final grid."""
-        lattice, stride = self.lattice, self.stride
-        lower, upper = lattice.lower[objects], lattice.upper[objects]
-        in_box = ((seeds >= lower) & (seeds <= upper)).all(axis=1)
-        seeds, objects, lower, upper = seeds[in_box], objects[in_box], lower[in_box], upper[in_box]
-        limits = np.array(lattice.resolutions)[objects, None]
-        places = np.rint((seeds - lower) / (upper - lower) * limits).astype(np.int64)
-        cells = np.minimum(places // stride, limits // stride - 1)
-        names = np.ravel_multi_index((objects, *cells.T), (len(lattice.resolutions), *(3 * [limits.max(initial=1)])))
-        _, chosen = np.unique(names, return_index=True)
-        owners, corners = (torch.from_numpy(array[chosen]).to(lattice.device) for array in (objects, places))
-        return owners, corners
-
-    def follow_surface(self) -> None:
-        """Track crossed cells until they close."""
+    def finish(self) -> GridBatch:
         first = torch.cat([self._track_cells_at(corners) for corners in self.fresh])
         cells = first.sort().values  # of three lists in turn; all later ones keep objects side by side
+        tracked = []
         corners_of_cell = self.lattice.offsets(_CUBE)
         while len(cells):
-            self.cells.append(cells)
+            tracked.append(cells)
             self.fresh = []
             self.ask(self._claim(self.sides, (cells.unsqueeze(1) + corners_of_cell).flatten(), UNKNOWN, CLAIMED))
-            cells = self._track_cells_at(self.fresh[0]) if self.fresh else cells[:0]
+            cells = self._track_cells_at(self.fresh[0])
+        return self._result(torch.cat(tracked).sort().values if tracked else cells)
 
     def _track_cells_at(self, corners: torch.Tensor) -> torch.Tensor:
         """Mark the cells around those edges of the corners whose ends lie on opposite sides; return the new ones."""
@@ -308,16 +269,36 @@ class _SurfaceTracker:
         states[found] = claimed
         return found
 
-    def result(self) -> GridBatch:
-        return GridBatch(
-            lattice=self.lattice,
-            samples=self.samples,
-            sides=self.sides,
-            cells=torch.cat(self.cells).sort().values if self.cells else self.start_numbers[:0],
-            threshold=self.start.threshold,
-            points_asked=self.points_asked,
-            rounds=self.rounds,
-        )
+
+class _LevelTracker(_Tracker):
+    """Halves the cells level by level, over whole grids at a time: some twenty operations a round for any number."""
+
+    def approach(self) -> None:
+        """All corners of the halves of crossed cells, then of their halves, down to the final grid."""
+        stride = self.stride
+        while stride > 1:
+            # The corners of this level, with a layer outside the box around them.
+            level = torch.nn.functional.pad(
+                self.cubes()[:, 1:-1:stride, 1:-1:stride, 1:-1:stride], [1] * 6, value=OUTSIDE
+            )
+            crossed = any_corner(level == INSIDE) & any_corner(level == OUTSIDE)
+            stride //= 2
+            wanted = halved(crossed)[:, 2:-2, 2:-2, 2:-2]
+            finer = self.cubes()[:, 1:-1:stride, 1:-1:stride, 1:-1:stride]
+            objects, x, y, z = ((finer == UNKNOWN) & wanted).nonzero().unbind(1)
+            self.ask(self.lattice.numbers(objects, stride * torch.stack([x, y, z], dim=1)))
+
+    def finish(self) -> GridBatch:
+        cubes = self.cubes()
+        while True:
+            crossed = any_corner(cubes == INSIDE) & any_corner(cubes == OUTSIDE)
+            unknown = (cubes == UNKNOWN) & corners_of_cells(crossed)
+            corners = unknown.flatten().nonzero().squeeze(1)
+            if not len(corners):
+                break
+            self.ask(corners)
+        cells = torch.nn.functional.pad(crossed, [0, 1] * 3)  # of a cube of corners, so that a cell has its number
+        return self._result(cells.flatten().nonzero().squeeze(1))
 
 
 def _edges_and_their_cells() -> tuple[NDArray[np.int64], NDArray[np.int64]]:

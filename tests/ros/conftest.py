@@ -1,42 +1,16 @@
 """Fixtures of the tests over DDS: a domain of their own, one node for all, and a client on the other end.
 
-The node runs an analytic network, so that the tests know what has to come back: whatever was seen, it completes to an
-octahedron that stands on the table, |x| + |y| + |z - RADIUS| <= RADIUS in the object's unit frame.
+The node runs an analytic network (`octahedron_checkpoint`), so that the tests know what has to come back.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-
-from onet_ros.networks import Checkpoint, OccupancyNetwork, save_checkpoint
-
-RADIUS = 0.4  # of the octahedron, in units of the unit frame
-
-
-@pytest.fixture(scope="session")
-def octahedron_checkpoint(tmp_path_factory) -> Path:
-    """Checkpoint of a network that answers with the same octahedron for every object."""
-    sizes = {"hidden_size": 6, "code_size": 4}
-    network = OccupancyNetwork("pointnet_cbn", encoder=dict(sizes), decoder=dict(sizes))
-    decoder = network.decoder
-    with torch.no_grad():
-        # Features +-x, +-y, +-(z - RADIUS). The blocks start as identities, so the last ReLU takes absolute values.
-        decoder.fc_query.weight.copy_(torch.cat([torch.eye(3), -torch.eye(3)]))
-        decoder.fc_query.bias.copy_(torch.tensor([0.0, 0.0, -RADIUS, 0.0, 0.0, RADIUS]))
-        for block in decoder.blocks:
-            block.fc_1.bias.zero_()
-        decoder.fc_out.weight.fill_(-20.0)
-        decoder.fc_out.bias.fill_(20.0 * RADIUS)
-    folder = tmp_path_factory.mktemp("octahedron")
-    save_checkpoint(folder, Checkpoint(network.eval(), observation_points=32, threshold=0.5))
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -69,23 +43,53 @@ def node(ros_domain, octahedron_checkpoint, client, tmp_path_factory) -> Iterato
 
     parameters = {
         "model": octahedron_checkpoint,
+        "completion.carve": "false",  # the analytic shape is expected back whole, whatever the camera saw
         "num_threads": 1,
         "extraction.start_resolution": 16,
         "extraction.doublings": 1,
         "extraction.max_triangles": 600,
+        "tracking.keep_missing": 0.0,
         "segmentation.min_pts": 5,  # no such parameter: the node is to say so
     }
     arguments = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
     log_file = tmp_path_factory.mktemp("node") / "node.log"
     process = NodeProcess("onet_ros.ros.node", ["--ros-args", *arguments], log_file)
-    client.wait_until(lambda: "ready: waiting for clouds" in process.log(), process, timeout=60.0)
-    client.wait_until(lambda: "clouds come reliably" in process.log(), process)
+    client.wait_until(lambda: "ready: waiting for input" in process.log(), process, timeout=60.0)
+    client.wait_until(lambda: "messages on /points come reliably" in process.log(), process)
     client.wait_until(lambda: client.clouds_heard_by() == 2, process)  # the collector and the node
     yield process
     assert process.stop() == 0, process.log()
     assert "Traceback" not in process.log(), process.log()
     # A node that ends leaves no ghosts behind.
     client.wait_until(lambda: not client.collector.shown_markers() and not client.collector.planning_scene())
+
+
+@pytest.fixture(scope="session")
+def managed(client, octahedron_checkpoint, tmp_path_factory) -> Iterator[tuple[Any, Client]]:
+    """A node that waits to be configured, in a namespace of its own, and a client there."""
+    from onet_ros.ros.processes import NodeProcess
+
+    arguments = ["-r", "__ns:=/managed"]
+    parameters = {
+        "autostart": "false",
+        "model": octahedron_checkpoint,
+        "completion.carve": "false",  # the analytic shape is expected back whole, whatever the camera saw
+        "num_threads": 1,
+        "extraction.start_resolution": 16,
+        "extraction.max_triangles": 600,
+        "tracking.keep_missing": 0.0,
+        "tracking.update_period": 0.0,
+        "diagnostics_period": 0.2,
+    }
+    arguments += [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
+    process = NodeProcess(
+        "onet_ros.ros.node", ["--ros-args", *arguments], tmp_path_factory.mktemp("managed") / "node.log"
+    )
+    namespaced = Client("/managed")
+    yield process, namespaced
+    assert process.stop() == 0, process.log()
+    assert "Traceback" not in process.log(), process.log()
+    namespaced.close()
 
 
 class Client:
@@ -102,11 +106,63 @@ class Client:
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.collector)
         self._publisher = self.collector.create_publisher(PointCloud2, "points", QoSProfile(depth=1))
+        self._clients: dict[str, Any] = {}
 
     def close(self) -> None:
         """Leave the domain."""
         self.executor.shutdown()
         self.collector.destroy_node()
+
+    def call(self, service_type: Any, name: str, process: Any, **request: Any) -> Any:
+        """Ask a service of the node, as "~/clear"; its response."""
+        if name not in self._clients:
+            self._clients[name] = self.collector.create_client(service_type, name.replace("~", "onet"))
+        asked = self._clients[name]
+        self.wait_until(asked.service_is_ready, process)
+        future = asked.call_async(service_type.Request(**request))
+        self.wait_until(future.done, process, timeout=60.0)
+        return future.result()
+
+    def change_state(self, label: str, process: Any) -> bool:
+        """Have a managed node make a transition; whether it did."""
+        from lifecycle_msgs.msg import Transition
+        from lifecycle_msgs.srv import ChangeState
+
+        return self.call(ChangeState, "~/change_state", process, transition=Transition(label=label)).success
+
+    def state(self, process: Any) -> str:
+        """Lifecycle state of a managed node."""
+        from lifecycle_msgs.srv import GetState
+
+        return self.call(GetState, "~/get_state", process).current_state.label
+
+    def set_parameters(self, process: Any, **values: Any) -> list[str]:
+        """Set parameters (a dot in a name is written __) one by one; the reasons of those that were refused."""
+        from rcl_interfaces.srv import SetParameters
+        from rclpy.parameter import Parameter
+
+        parameters = [
+            Parameter(name.replace("__", "."), value=value).to_parameter_msg() for name, value in values.items()
+        ]
+        results = self.call(SetParameters, "~/set_parameters", process, parameters=parameters).results
+        return [result.reason for result in results if not result.successful]
+
+    def parameters(self, process: Any, *names: str) -> dict[str, Any]:
+        """Values of parameters, by name."""
+        from rcl_interfaces.srv import GetParameters
+        from rclpy.parameter import parameter_value_to_python
+
+        values = self.call(GetParameters, "~/get_parameters", process, names=list(names)).values
+        return {name: parameter_value_to_python(value) for name, value in zip(names, values, strict=True)}
+
+    def diagnosis(self, process: Any, newer: bool = True) -> Any:
+        """What the node says of itself: level, message, and a dictionary of its values."""
+        if newer:
+            self.collector.diagnostics.clear()
+        name = f"{self.collector.get_namespace().strip('/')}/onet".lstrip("/") + ": reconstruction"
+        self.wait_until(lambda: name in self.collector.diagnostics, process)
+        status = self.collector.diagnostics[name]
+        return status.level, status.message, {item.key: item.value for item in status.values}
 
     def clouds_heard_by(self) -> int:
         """Subscriptions that match the publisher of clouds."""
@@ -120,7 +176,7 @@ class Client:
         self._publisher.publish(cloud)
         return stamp_of(cloud)
 
-    def result_of(self, stamp: tuple[int, int], process: Any, timeout: float = 20.0) -> Any:
+    def result_of(self, stamp: tuple[int, int], process: Any, timeout: float = 60.0) -> Any:
         """The message with the objects of the cloud of that stamp."""
         from onet_ros.ros.collector import stamp_of
 
@@ -130,7 +186,18 @@ class Client:
         self.wait_until(lambda: bool(found()), process, timeout)
         return found()[0]
 
-    def wait_until(self, condition: Callable[[], bool], process: Any = None, timeout: float = 20.0) -> None:
+    def repeat_until(
+        self, send: Callable[[], Any], condition: Callable[[], bool], process: Any, timeout: float = 60.0
+    ) -> None:
+        """Send again and again, with best effort some are lost, until the condition holds."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {timeout} s; the process says:\n{process.log()}"
+            send()
+            waits_until = time.monotonic() + 0.5
+            self.wait_until(lambda end=waits_until: condition() or time.monotonic() > end, process, timeout)
+
+    def wait_until(self, condition: Callable[[], bool], process: Any = None, timeout: float = 60.0) -> None:
         """Spin until the condition holds; fail with the process's log when it ends or the time is over."""
         deadline = time.monotonic() + timeout
         while not condition():

@@ -86,10 +86,10 @@ def test_demo_that_cannot_read_its_capture_says_so(tmp_path, capsys):
     assert "/nowhere/capture.npz" in said
 
 
-def test_demo_shows_the_log_of_a_node_that_ended(tmp_path):
+def test_demo_says_why_the_node_does_not_run(tmp_path):
     result = run_demo("--model", "/nowhere", "--out", tmp_path)
     assert result.returncode == 1
-    assert "no checkpoint: cannot read /nowhere/config.json" in result.stdout
+    assert "demo failed: the node is not running: cannot configure: no checkpoint" in result.stdout
     assert "Traceback" not in result.stderr
 
 

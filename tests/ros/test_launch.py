@@ -45,19 +45,50 @@ for file in files:
     for content in yaml.safe_load(pathlib.Path(file).read_text()).values():
         parameters.update(content["ros__parameters"])
 record = {{"words": words, "parameters": parameters}}
-pathlib.Path("{folder}", pathlib.Path(sys.argv[0]).name + ".json").write_text(json.dumps(record))
+namespace = "".join(word.removeprefix("__ns:=").strip("/") for word in words if word.startswith("__ns:="))
+name = pathlib.Path(sys.argv[0]).name + ("@" + namespace if namespace else "")
+pathlib.Path("{folder}", name + ".json").write_text(json.dumps(record))
+"""
+
+
+# Stands for the launch file of the driver, as far as it takes the arguments that we give it.
+RS_LAUNCH = """
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+NAMES = ("camera_name", "camera_namespace", "serial_no", "log_level", "enable_color", "depth_module.depth_profile",
+         "pointcloud.enable", "pointcloud.ordered_pc", "pointcloud.allow_no_texture_points")
+def generate_launch_description():
+    return LaunchDescription([
+        *[DeclareLaunchArgument(name, default_value="of the driver") for name in NAMES],
+        Node(package="realsense2_camera", executable="realsense2_camera_node", name=LaunchConfiguration("camera_name"),
+             namespace=LaunchConfiguration("camera_namespace"),
+             parameters=[{name: LaunchConfiguration(name) for name in NAMES}]),
+    ])
 """
 
 
 @pytest.fixture
 def launch(tmp_path):
-    """Function that launches a file with arguments and returns, by executable, with what each was started."""
+    """Function that launches a file with arguments and returns, by executable, with what each was started.
+
+    By executable and namespace where there are several of one.
+    """
     pytest.importorskip("launch_ros", reason="launch_ros is not installed")
     prefix, records = tmp_path / "prefix", tmp_path / "records"
     index = prefix / "share" / "ament_index" / "resource_index" / "packages"
     index.mkdir(parents=True)
     records.mkdir()
-    for package, executables in {"onet_ros": ("onet_node", "onet_depth_camera"), "rviz2": ("rviz2",)}.items():
+    executables_of = {
+        "onet_ros": ("onet_node", "onet_depth_camera"),
+        "rviz2": ("rviz2",),
+        "realsense2_camera": ("realsense2_camera_node",),
+    }
+    driver = prefix / "share" / "realsense2_camera" / "launch" / "rs_launch.py"
+    driver.parent.mkdir(parents=True)
+    driver.write_text(RS_LAUNCH)
+    for package, executables in executables_of.items():
         (index / package).touch()
         for name in executables:
             file = prefix / "lib" / package / name
@@ -88,10 +119,13 @@ def declared_arguments(name: str) -> dict[str, str]:
 
 
 def test_every_launch_argument_is_described():
-    onet, demo = declared_arguments("onet.launch.py"), declared_arguments("demo.launch.py")
-    assert {"model", "points", "target_frame", "params_file", "namespace", "rviz", "log_level"} <= set(onet)
-    assert set(onet) < set(demo)
-    assert all(len(text) > 10 for text in demo.values())
+    files = ("onet", "demo", "realsense", "simulated_camera", "multi_robot")
+    declared = {name: declared_arguments(f"{name}.launch.py") for name in files}
+    assert {"model", "points", "target_frame", "params_file", "namespace", "rviz", "log_level"} <= set(declared["onet"])
+    assert set(declared["onet"]) | set(declared["simulated_camera"]) == set(declared["demo"])
+    assert set(declared["onet"]) < set(declared["realsense"])
+    for name, arguments in declared.items():
+        assert all(len(text) > 10 for text in arguments.values()), name
 
 
 def test_node_gets_its_parameters_topic_namespace_and_log_level(launch, tmp_path):
@@ -99,14 +133,66 @@ def test_node_gets_its_parameters_topic_namespace_and_log_level(launch, tmp_path
     params_file.write_text("/**:\n  ros__parameters:\n    model: /models/from_file\n    device: cuda\n")
     arguments = {"namespace": "robot1", "points": "/camera/points", "model": "/models/7", "target_frame": "base_link"}
     nodes = launch("onet.launch.py", **arguments, log_level="debug", params_file=params_file)
-    assert set(nodes) == {"onet_node"}
-    words = nodes["onet_node"]["words"]
+    assert set(nodes) == {"onet_node@robot1"}
+    words = nodes["onet_node@robot1"]["words"]
     assert "points:=/camera/points" in words
     assert "__ns:=/robot1" in words
     assert words[words.index("--log-level") + 1] == "debug"
     # An argument that is given wins over the file; one that is not leaves the file's value.
     expected = {"model": "/models/7", "device": "cuda", "target_frame": "base_link", "use_sim_time": False}
-    assert nodes["onet_node"]["parameters"] == expected
+    assert nodes["onet_node@robot1"]["parameters"] == expected
+
+
+def test_switches_and_topics_of_all_inputs_reach_the_node(launch):
+    switches = {"autostart": "false", "use_mask": "true", "continuous": "False", "static_camera": "1", "input": "depth"}
+    topics = {"depth_image": "/camera/depth/image", "camera_info": "/camera/depth/camera_info", "mask": "/masks"}
+    node = launch("onet.launch.py", **switches, **topics, namespaced_tf="true")["onet_node"]
+    parameters = {name: node["parameters"][name] for name in switches}
+    assert parameters == {
+        "autostart": False,
+        "use_mask": True,
+        "continuous": False,
+        "static_camera": True,
+        "input": "depth",
+    }
+    for name, topic in topics.items():
+        assert f"{name}:={topic}" in node["words"]
+    assert {"/tf:=tf", "/tf_static:=tf_static"} <= set(node["words"])
+
+
+def test_a_switch_that_is_neither_true_nor_false_is_refused(launch):
+    with pytest.raises(AssertionError, match="autostart must be true or false, got 'maybe'"):
+        launch("onet.launch.py", autostart="maybe")
+
+
+def test_realsense_gets_ordered_clouds_and_the_node_listens_to_them(launch):
+    nodes = launch("realsense.launch.py", camera_name="wrist", serial_no="'123'", log_level="warn", rviz="true")
+    assert set(nodes) == {"realsense2_camera_node@camera", "onet_node", "rviz2"}
+    driver = nodes["realsense2_camera_node@camera"]
+    assert driver["parameters"]["pointcloud.enable"] is True
+    assert driver["parameters"]["pointcloud.ordered_pc"] is True
+    assert driver["parameters"]["depth_module.depth_profile"] == "848x480x15"
+    assert "points:=/camera/wrist/depth/color/points" in nodes["onet_node"]["words"]
+    words = nodes["rviz2"]["words"]
+    assert words[words.index("--fixed-frame") + 1] == "wrist_depth_optical_frame"
+    nodes = launch("realsense.launch.py", start_camera="false", target_frame="base_link")
+    assert set(nodes) == {"onet_node"}
+    assert nodes["onet_node"]["parameters"]["target_frame"] == "base_link"
+
+
+def test_robots_have_cameras_and_nodes_of_their_own(launch):
+    nodes = launch("multi_robot.launch.py", robots="arm,rover")
+    assert set(nodes) == {
+        f"{name}@{robot}" for robot in ("arm", "rover") for name in ("onet_node", "onet_depth_camera")
+    }
+    seeds = set()
+    for robot in ("arm", "rover"):
+        assert "points:=points" in nodes[f"onet_node@{robot}"]["words"]  # relative: it stays in the namespace
+        words = nodes[f"onet_depth_camera@{robot}"]["words"]
+        parsed = make_parser().parse_args(words[: words.index("--ros-args")])
+        assert parsed.frame_id == f"{robot}/camera_depth_optical_frame"
+        seeds.add(parsed.seed)
+    assert len(seeds) == 2
 
 
 def test_node_gets_the_defaults_of_the_yaml_without_arguments(launch):
@@ -115,18 +201,20 @@ def test_node_gets_the_defaults_of_the_yaml_without_arguments(launch):
     assert parameters == {**defaults, "use_sim_time": False}
 
 
-@pytest.mark.parametrize(("target_frame", "fixed_frame"), [("map", "map"), ("", "camera_depth_optical_frame")])
-def test_rviz_shows_the_objects_in_their_frame(target_frame, fixed_frame, launch):
+@pytest.mark.parametrize(
+    ("target_frame", "fixed_frame", "view"),
+    [("map", "map", "onet_target_frame.rviz"), ("", "camera_depth_optical_frame", "onet.rviz")],
+)
+def test_rviz_shows_the_objects_in_their_frame(target_frame, fixed_frame, view, launch):
     words = launch("onet.launch.py", rviz="true", target_frame=target_frame)["rviz2"]["words"]
     assert words[words.index("--fixed-frame") + 1] == fixed_frame
-    assert words[words.index("--display-config") + 1].endswith("onet.rviz")
+    assert words[words.index("--display-config") + 1].endswith(f"/{view}")
 
 
 def test_demo_starts_camera_node_and_rviz_with_arguments_that_the_camera_knows(launch):
     nodes = launch("demo.launch.py", seed="4", namespace="robot1")
-    assert set(nodes) == {"onet_node", "onet_depth_camera", "rviz2"}
-    assert all("__ns:=/robot1" in node["words"] for node in nodes.values())
-    words = nodes["onet_depth_camera"]["words"]
+    assert set(nodes) == {"onet_node@robot1", "onet_depth_camera@robot1", "rviz2@robot1"}
+    words = nodes["onet_depth_camera@robot1"]["words"]
     parsed = make_parser().parse_args(words[: words.index("--ros-args")])
     assert (parsed.seed, parsed.objects, parsed.rate, parsed.cloud) == (4, 6, 5.0, None)
     nodes = launch("demo.launch.py", cloud="/data/capture.npz", rviz="false")
@@ -135,9 +223,11 @@ def test_demo_starts_camera_node_and_rviz_with_arguments_that_the_camera_knows(l
     assert str(make_parser().parse_args(words[: words.index("--ros-args")]).cloud) == "/data/capture.npz"
 
 
-def test_rviz_shows_the_topics_and_namespaces_of_the_node():
-    config = yaml.safe_load((data_folder("config") / "onet.rviz").read_text())
+@pytest.mark.parametrize("view", ["onet.rviz", "onet_target_frame.rviz"])
+def test_rviz_shows_the_topics_and_namespaces_of_the_node(view):
+    config = yaml.safe_load((data_folder("config") / view).read_text())
     displays = {display["Name"]: display for display in config["Visualization Manager"]["Displays"]}
     assert displays["Cloud"]["Topic"]["Value"] == "points"
     assert displays["Objects"]["Topic"]["Value"] == "onet/markers"
-    assert set(displays["Objects"]["Namespaces"]) == {conversions.OBJECT_NAMESPACE, conversions.LABEL_NAMESPACE}
+    shown = {value for name, value in vars(conversions).items() if name.endswith("_NAMESPACE")}
+    assert set(displays["Objects"]["Namespaces"]) == shown

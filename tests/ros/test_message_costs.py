@@ -9,6 +9,7 @@ pytest.importorskip("onet_ros.msg", reason="the package's messages are not built
 
 import numpy as np
 import trimesh
+from trusted import trust
 
 from onet_ros.reconstructor import ReconstructedObject
 from onet_ros.ros.message_costs import MessageCosts
@@ -22,11 +23,14 @@ def test_serialising_and_publishing_are_told_apart():
     item = ReconstructedObject(
         mesh=ball,
         confidence=np.ones(len(ball.vertices), dtype=np.float32),
+        error=np.full(len(ball.vertices), 0.002, dtype=np.float32),
         collision_mesh=ball,
+        conservative_mesh=ball,
         T_source_object=np.eye(4),
         size=ball.extents,
         indices=np.arange(3),
         seen_fraction=1.0,
+        trust=trust(),
     )
     watch = Stopwatch()
     with MessageCosts.opened() as costs:

@@ -13,9 +13,11 @@ pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 pytest.importorskip("onet_ros.msg", reason="the package's messages are not built")
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
-from visualization_msgs.msg import Marker
+from std_srvs.srv import Trigger
+from visualization_msgs.msg import Marker, MarkerArray
 
 from onet_ros.msg import ReconstructedObjects
 from onet_ros.ros import conversions
@@ -70,7 +72,7 @@ def test_message_says_how_each_object_lies_and_how_sure_it_is(good_result):
     for message in good_result.objects:
         item = ReceivedObject.from_msg(message)
         T_source_object = conversions.from_pose_msg(message.pose)
-        np.testing.assert_allclose(T_source_object[:3, 2], plane[:3], atol=1e-6)  # z up
+        np.testing.assert_allclose(T_source_object[:3, 2], plane[:3], atol=1e-3)  # z up
         assert T_source_object[:3, 0] @ T_source_object[:3, 3] < 0.0  # x towards the camera at the origin
         vertices = take_array(message.mesh, "vertices").reshape(-1, 3)
         np.testing.assert_allclose(vertices.max(axis=0), -vertices.min(axis=0), atol=1e-6)  # origin in the middle
@@ -96,7 +98,7 @@ def test_who_comes_late_is_told_the_last_objects(good_result, client, node):
     qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     subscription = client.collector.create_subscription(ReconstructedObjects, "onet/objects", late.append, qos)
     client.wait_until(lambda: bool(late), node)
-    assert late == [good_result]
+    assert [serialize_message(one) for one in late] == [serialize_message(good_result)]
     client.collector.destroy_subscription(subscription)
 
 
@@ -104,8 +106,11 @@ def test_markers_show_each_object_and_its_label_and_vanish_with_it(good_cloud, t
     client.wait_until(lambda: client.collector.count_publishers("onet/markers") == 1, node)
     message = client.result_of(client.send(good_cloud), node)
     ids = [item.id for item in message.objects]
-    expected = {(namespace, number) for namespace in ("onet/objects", "onet/labels") for number in ids}
-    client.wait_until(lambda: marker_keys(client, message.header) == expected, node)
+    always = ("onet/objects", "onet/labels", "onet/shells")
+    expected = {(namespace, number) for namespace in always for number in ids}
+    expected |= {("onet/next_views", item.id) for item in message.objects if item.next_view_gain >= 0.3}
+    may_be = {("onet/grasps", number) for number in ids}  # where the object can be held
+    client.wait_until(lambda: expected <= set(client.collector.shown_markers()) <= expected | may_be, node)
     shown = client.collector.shown_markers()
     for item in message.objects:
         surface, label = shown["onet/objects", item.id], shown["onet/labels", item.id]
@@ -126,14 +131,27 @@ def test_markers_show_each_object_and_its_label_and_vanish_with_it(good_cloud, t
     )
     (left,) = [item.id for item in message.objects]
     assert left in ids
-    expected = {("onet/objects", left), ("onet/labels", left)}
-    client.wait_until(lambda: marker_keys(client, message.header) == expected, node)
-    assert set(client.collector.shown_markers()) == expected
+    client.wait_until(lambda: {number for _, number in client.collector.shown_markers()} == {left}, node)
 
 
-def marker_keys(client, header: Header) -> set[tuple[str, int]]:
-    """Namespace and id of the markers shown that carry this header."""
-    return {key for key, marker in client.collector.shown_markers().items() if marker.header == header}
+def test_an_unchanged_object_is_shown_again_only_when_somebody_new_looks(good_cloud, client, node):
+    first = client.result_of(client.send(good_cloud), node)
+    keys = {("onet/objects", item.id) for item in first.objects}
+    client.wait_until(lambda: keys <= set(client.collector.shown_markers()), node)
+    before = {key: client.collector.shown_markers()[key].header.stamp for key in keys}
+    for _ in range(2):
+        client.result_of(client.send(good_cloud), node)
+    assert {key: client.collector.shown_markers()[key].header.stamp for key in keys} == before
+    late: list[MarkerArray] = []
+    subscription = client.collector.create_subscription(MarkerArray, "onet/markers", late.append, 10)
+    client.wait_until(lambda: client.collector.count_subscribers("onet/markers") == 2, node)
+
+    def seen_by_the_late_one() -> bool:
+        client.result_of(client.send(good_cloud), node)
+        return keys <= {(marker.ns, marker.id) for message in late for marker in message.markers}
+
+    client.wait_until(seen_by_the_late_one, node)
+    client.collector.destroy_subscription(subscription)
 
 
 @pytest.mark.skipif(conversions.CollisionObject is None, reason="moveit_msgs is not installed")
@@ -141,7 +159,7 @@ def test_collision_objects_hold_what_a_planner_needs_and_are_removed(good_cloud,
     client.wait_until(lambda: client.collector.count_publishers("collision_object") == 1, node)
     message = client.result_of(client.send(good_cloud), node)
     names = {f"onet_{item.id}" for item in message.objects}
-    client.wait_until(lambda: scene_names(client, message.header) == names, node)
+    client.wait_until(lambda: set(client.collector.planning_scene()) == names, node)
     scene = client.collector.planning_scene()
     for item in message.objects:
         planned = scene[f"onet_{item.id}"]
@@ -150,7 +168,7 @@ def test_collision_objects_hold_what_a_planner_needs_and_are_removed(good_cloud,
         assert planned.mesh_poses[0].orientation.w == 1.0
         (mesh,) = conversions.from_collision_object_msg(planned)
         assert mesh.is_watertight
-        expected = ReceivedObject.from_msg(item).collision_mesh
+        expected = conversions.from_triangle_mesh_msg(item.conservative_mesh, conversions.from_pose_msg(item.pose))
         np.testing.assert_allclose(mesh.vertices, expected.vertices, atol=1e-6)
         np.testing.assert_array_equal(mesh.faces, expected.faces)
     one_object = table_points.copy()
@@ -158,11 +176,6 @@ def test_collision_objects_hold_what_a_planner_needs_and_are_removed(good_cloud,
     cloud = to_point_cloud2_msg(Header(frame_id=FRAME), one_object, LAYOUTS["azure_kinect"])
     (left,) = client.result_of(client.send(cloud), node).objects
     client.wait_until(lambda: set(client.collector.planning_scene()) == {f"onet_{left.id}"}, node)
-
-
-def scene_names(client, header: Header) -> set[str]:
-    """Names of the collision objects that carry this header."""
-    return {name for name, planned in client.collector.planning_scene().items() if planned.header == header}
 
 
 def empty_cloud(good: PointCloud2) -> PointCloud2:
@@ -202,7 +215,7 @@ def no_table(good: PointCloud2) -> PointCloud2:
 
 
 BAD_CLOUDS = {
-    empty_cloud: "invalid cloud (1 so far): empty cloud: height 0 x width 0",
+    empty_cloud: "empty cloud: height 0 x width 0",
     without_coordinates: "no field 'x' among the fields: intensity",
     wrong_point_step: "past point_step 10",
     truncated_data: "data holds 768000 bytes, height 240 x row_step 6400 = 1536000 expected",
@@ -226,12 +239,14 @@ def test_bad_cloud_is_refused_with_its_reason_and_the_next_good_one_works(
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_drivers_layout_gives_the_same_objects(layout, table_points, good_result, client, node):
+    assert client.call(Trigger, "~/clear", node).success  # what is known already would not be completed again
     cloud = to_point_cloud2_msg(Header(frame_id=FRAME), table_points, LAYOUTS[layout])
     message = client.result_of(client.send(cloud), node)
-    assert [item.id for item in message.objects] == [item.id for item in good_result.objects]
+    assert len(message.objects) == len(good_result.objects)
+    assert not {item.id for item in message.objects} & {item.id for item in good_result.objects}
     for item, reference in zip(message.objects, good_result.objects, strict=True):
         # Without rows and columns the clusters are found in another way.
-        tolerance = 1e-6 if LAYOUTS[layout].organized else 0.02
+        tolerance = 1e-3 if LAYOUTS[layout].organized else 0.02
         assert item.pose.position.x == pytest.approx(reference.pose.position.x, abs=tolerance)
         assert item.size.z == pytest.approx(reference.size.z, abs=tolerance)
 
@@ -261,7 +276,7 @@ def test_best_effort_publisher_is_heard_too(table_points, client, node):
     best_effort = client.collector.create_publisher(
         PointCloud2, "points", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     )
-    client.wait_until(lambda: "clouds come with best effort" in node.log(), node)
+    client.wait_until(lambda: "messages on /points come with best effort" in node.log(), node)
     client.wait_until(lambda: best_effort.get_subscription_count() > 0, node)
     # 100 kB: small enough for the shared memory of a best-effort publisher.
     small = to_point_cloud2_msg(Header(frame_id=FRAME), table_points[::3, ::3], LAYOUTS["packed"])
@@ -274,4 +289,4 @@ def test_best_effort_publisher_is_heard_too(table_points, client, node):
 
     client.wait_until(heard, node)
     client.collector.destroy_publisher(best_effort)
-    client.wait_until(lambda: node.log().count("clouds come reliably") == 2, node)
+    client.wait_until(lambda: node.log().count("messages on /points come reliably") == 2, node)

@@ -20,6 +20,7 @@ from onet_ros.reconstructor import ReconstructorSettings
 from onet_ros.resources import data_folder
 from onet_ros.ros.cloud_layouts import LAYOUTS, to_point_cloud2_msg
 from onet_ros.ros.node_settings import (
+    FIXED_WHILE_CONFIGURED,
     READ_ONLY,
     NodeSettings,
     ParameterError,
@@ -79,7 +80,8 @@ def test_yaml_holds_every_parameter_with_its_default():
 def test_names_are_unique_and_every_parameter_is_described():
     names = [name for name, _, _ in FIELDS]
     assert len(set(names)) == len(names)
-    assert set(names) >= READ_ONLY
+    assert set(names) >= READ_ONLY | FIXED_WHILE_CONFIGURED
+    assert not READ_ONLY & FIXED_WHILE_CONFIGURED
     for name, field, _ in FIELDS:
         assert field.metadata["description"], name
 
@@ -115,6 +117,7 @@ def test_node_describes_its_parameters_with_their_ranges(parameters, client, nod
         assert descriptor.type == types[type(default)]
         assert descriptor.description == describe(field)
         assert descriptor.read_only == (name in READ_ONLY)
+        assert ("while unconfigured" in descriptor.additional_constraints) == (name in FIXED_WHILE_CONFIGURED)
         for limits in (*descriptor.integer_range, *descriptor.floating_point_range):
             if field.metadata["minimum"] is not None:
                 assert limits.from_value == field.metadata["minimum"]
@@ -132,7 +135,10 @@ def test_node_describes_its_parameters_with_their_ranges(parameters, client, nod
         ("region.minimum", [0.0, 0.0, 2000.0], "parameter region.minimum must be in [-1000.0, 1000.0] m"),
         ("region.minimum", [0.0, 0.0], "parameter region.minimum"),
         ("max_points", "many", "Wrong parameter type"),
-        ("model", "/elsewhere", "read-only"),
+        ("autostart", False, "read-only"),
+        ("model", "/elsewhere", "model can be changed only while the node is unconfigured"),
+        ("input", "sonar", "input can be changed only while the node is unconfigured"),
+        ("files.format", "dae", "parameter files.format must be one of ply, stl, obj, glb, got 'dae'"),
     ],
 )
 def test_node_refuses_bad_changes_with_the_reason(name, value, reason, parameters, client, node):

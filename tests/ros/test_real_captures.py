@@ -54,7 +54,9 @@ def default_node(client, tmp_path_factory) -> Iterator[NodeProcess]:
 def real_client(default_node, client):
     """A client in the namespace of that node."""
     namespaced = type(client)("/real")
-    namespaced.wait_until(lambda: "clouds come reliably" in default_node.log(), default_node, timeout=90.0)
+    namespaced.wait_until(
+        lambda: "messages on /real/points come reliably" in default_node.log(), default_node, timeout=90.0
+    )
     yield namespaced
     namespaced.close()
 
@@ -72,7 +74,7 @@ def sheet() -> Iterator[dict[str, list[pictures.Image | None]]]:
 
 def points_on_table(source: CameraSource, plane: np.ndarray) -> np.ndarray:
     """(N, 3) what the camera saw between 1 cm and 40 cm above the table."""
-    points = source.frame(0)[0].reshape(-1, 3)
+    points = source.frame(0).points.reshape(-1, 3)
     points = points[np.isfinite(points).all(axis=1)]
     heights = points @ plane[:3] + plane[3]
     return points[(heights > 0.01) & (heights < 0.4)]
@@ -81,7 +83,7 @@ def points_on_table(source: CameraSource, plane: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", CAPTURES)
 def test_objects_of_a_real_capture_come_back_closed_and_in_place(name, dev_data, default_node, real_client, sheet):
     source = recorded_source(Path(dev_data) / "real" / f"{name}.npz")
-    points, colours = source.frame(0)
+    points, colours = source.frame(0).points, source.frame(0).colours
     cloud = to_point_cloud2_msg(Header(frame_id="camera"), points, LAYOUTS["realsense"], colours)
     message = real_client.result_of(real_client.send(cloud), default_node, timeout=180.0)
     items = [ReceivedObject.from_msg(item) for item in message.objects]

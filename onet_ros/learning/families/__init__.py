@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from onet_ros.learning.families import blocks, organic, tools, vessels
+from onet_ros.learning.families import assemblies, blocks, organic, tools, vessels
 from onet_ros.learning.solid import Draw, Solid
 
 # name: (family, weight)
@@ -39,4 +39,15 @@ FAMILIES: dict[str, tuple[Callable[[Draw], Solid], float]] = {
     "blob": (organic.blob, 1.0),
     "toy": (organic.toy, 2.0),
     "twin": (organic.twin, 0.6),
+    "animal": (assemblies.animal, 1.2),
+    "vehicle": (assemblies.vehicle, 0.8),
+    "aeroplane": (assemblies.aeroplane, 0.7),
+    "lens_camera": (assemblies.lens_camera, 0.8),
+    "headphones": (assemblies.headphones, 0.7),
+    "spectacles": (assemblies.spectacles, 0.5),
+    "teapot": (assemblies.teapot, 0.9),
+    "gamepad": (assemblies.gamepad, 0.6),
+    "stapler": (assemblies.stapler, 0.8),
+    "squeezed_tube": (assemblies.squeezed_tube, 0.8),
+    "lamp": (assemblies.lamp, 0.7),
 }

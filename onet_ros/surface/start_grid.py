@@ -1,0 +1,252 @@
+"""The coarse grids from which surfaces are looked for, so that little can hide from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from onet_ros.surface.field import BatchField, SurfaceError, evaluate_batch
+from onet_ros.surface.grid import INSIDE, OUTSIDE, GridBatch, Lattice, any_corner, halved, mixed_cell_mask
+
+FEWEST_HALVED = 16  # cells of a start grid for which half as many are a beginning
+
+_AXIS_STEPS = np.eye(3, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class StartCorners:
+    """The corners of start grids of the same boxes and resolutions, which are the same for any fields.
+
+    Attributes:
+        lattice: numbers them.
+        objects: (N,) int64, whose corner each is; side by side.
+        coordinates: (N, 3) int64, in cells of the start grid.
+        points: (N, 3) float32, metres.
+        numbers: (N,) int64, in the lattice.
+        upward: (N, 3) bool, the edges that leave a corner upwards along x, y and z and end in the box.
+        at_border: (N,) bool.
+        coarse: (K,) int64, rows of the corners with even coordinates; None where grids of half the resolution make no
+            sense, or are not all alike.
+    """
+
+    lattice: Lattice
+    objects: torch.Tensor
+    coordinates: torch.Tensor
+    points: torch.Tensor
+    numbers: torch.Tensor
+    upward: torch.Tensor
+    at_border: torch.Tensor
+    coarse: torch.Tensor | None
+
+    @classmethod
+    def of(
+        cls,
+        resolutions: Sequence[int],
+        lower: NDArray[np.float64],
+        upper: NDArray[np.float64],
+        device: torch.device | str,
+    ) -> StartCorners:
+        """Made once for the same arguments, as they are from cloud to cloud."""
+        return _start_corners(tuple(resolutions), lower.tobytes(), upper.tobytes(), str(device))
+
+
+@lru_cache(maxsize=8)
+def _start_corners(resolutions: tuple[int, ...], lower: bytes, upper: bytes, device: str) -> StartCorners:
+    low, high = (np.frombuffer(corner).reshape(-1, 3).copy() for corner in (lower, upper))
+    lattice = Lattice(resolutions, low, high, device)
+    along = [torch.arange(resolution + 1, device=lattice.device) for resolution in resolutions]
+    corners = [torch.cartesian_prod(line, line, line) for line in along]
+    coordinates = torch.cat(corners)
+    counts = torch.tensor([len(own) for own in corners], device=lattice.device)
+    objects = torch.arange(len(corners), device=lattice.device).repeat_interleave(counts)
+    last = torch.tensor(resolutions, device=lattice.device)[objects].unsqueeze(1)
+    upward = coordinates < last
+    coarse = None
+    if len(set(resolutions)) == 1 and resolutions[0] % 2 == 0 and resolutions[0] >= FEWEST_HALVED:
+        coarse = (coordinates % 2 == 0).all(dim=1).nonzero().squeeze(1)
+    return StartCorners(
+        lattice=lattice,
+        objects=objects,
+        coordinates=coordinates,
+        points=lattice.points(objects, coordinates),
+        numbers=lattice.numbers(objects, coordinates),
+        upward=upward,
+        at_border=((coordinates == 0) | ~upward).any(dim=1),
+        coarse=coarse,
+    )
+
+
+class StartGrid:
+    """The coarse grids of all objects.
+
+    On a CPU a grid of half their resolution is asked first, and of the rest only what may matter: the corners of cells
+    that the surface crosses, or might reach, judged by how fast the values change there.
+
+    Attributes:
+        corners: where they are.
+        values: (N,) float32; where not asked, that of a corner nearby on the same side.
+        asked: (N,) bool, or None for all.
+        points_asked: how many.
+        seconds: what asking took.
+        crossed: (N, 3) bool, the upward edges whose ends lie on opposite sides; `crossed_edges` is how many there are.
+    """
+
+    def __init__(
+        self,
+        field: BatchField,
+        lower: NDArray[np.float64],
+        upper: NDArray[np.float64],
+        threshold: float,
+        resolutions: list[int],
+        chunk_size: int,
+        device: torch.device | str,
+    ) -> None:
+        self.field, self.threshold, self.chunk_size = field, threshold, chunk_size
+        self.corners = StartCorners.of(resolutions, lower, upper, device)
+        self.lattice = self.corners.lattice
+        began = time.perf_counter()
+        self.values, self.asked = self._ask()
+        self.seconds = time.perf_counter() - began
+        self.points_asked = len(self.values) if self.asked is None else int(self.asked.sum())
+        inside = self.values > threshold
+        numbers = self.corners.numbers
+        self._sides = torch.full((self.lattice.size,), OUTSIDE, dtype=torch.uint8, device=self.lattice.device)
+        self._sides[numbers] = inside.to(torch.uint8)
+        across = self._sides.take(numbers.unsqueeze(1) + self.lattice.offsets(_AXIS_STEPS)) == INSIDE
+        self.crossed = (across != inside.unsqueeze(1)) & self.corners.upward
+        self.crossed_edges = int(self.crossed.sum())
+
+    def _ask(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        points, objects, coarse = self.corners.points, self.corners.objects, self.corners.coarse
+        if coarse is None or points.is_cuda:
+            return evaluate_batch(self.field, points, objects, self.chunk_size), None
+        size = self.lattice.resolutions[0] // 2 + 1
+        known = evaluate_batch(self.field, points[coarse], objects[coarse], self.chunk_size)
+        cubes = known.view(-1, size, size, size)
+        wanted = halved(_may_matter(cubes, self.threshold)).flatten()
+        wanted[coarse] = False
+        nearby = (torch.arange(2 * size - 1, device=points.device) // 2).clamp(max=size - 1)
+        values = cubes[:, nearby][:, :, nearby][:, :, :, nearby].flatten()
+        rows = wanted.nonzero().squeeze(1)
+        values[coarse] = known
+        values[rows] = evaluate_batch(self.field, points[rows], objects[rows], self.chunk_size)
+        wanted[coarse] = True
+        return values, wanted
+
+    def grids(self) -> GridBatch:
+        """As a batch of grids, whose crossed cells are not looked for; outside the boxes all is minus infinity."""
+        samples = torch.full((self.lattice.size,), -torch.inf, device=self.lattice.device)
+        samples[self.corners.numbers] = self.values
+        made_up = None
+        if self.asked is not None:
+            made_up = torch.zeros_like(self._sides, dtype=torch.bool)
+            made_up[self.corners.numbers[~self.asked]] = True
+        return GridBatch(
+            lattice=self.lattice,
+            samples=samples,
+            sides=self._sides,
+            cells=self.corners.numbers[:0],
+            threshold=self.threshold,
+            points_asked=self.points_asked,
+            rounds=1,
+            made_up=made_up,
+        )
+
+    def unseen(self, objects: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """(K,) bool: nothing is crossed in the start cell (K, 3) int64 of an object (K,), nor in the 26 around it."""
+        width = self.lattice.width
+        seen = mixed_cell_mask(self._sides.view(-1, width, width, width) == INSIDE)
+        for axis in (1, 2, 3):
+            count = seen.shape[axis] - 1
+            wide = seen.clone()
+            wide.narrow(axis, 0, count).logical_or_(seen.narrow(axis, 1, count))
+            wide.narrow(axis, 1, count).logical_or_(seen.narrow(axis, 0, count))
+            seen = wide
+        x, y, z = (places + 1).unbind(1)
+        return ~seen[objects, x, y, z]
+
+
+def _may_matter(values: torch.Tensor, threshold: float) -> torch.Tensor:
+    """(B, n + 1, n + 1, n + 1) values at the corners of grids -> (B, n, n, n) bool: cells that the surface crosses or
+    may reach into.
+
+    From a corner to any place in its cell it is at most half a diagonal, sqrt(3) / 2 edges, and along one the value
+    can change sqrt(3) times as fast as along the axes. The slopes are those of the edges of the cell and those next to
+    it. Of a cell at the border of the box with a corner inside, the outermost corners are wanted.
+    """
+    heights = values - threshold
+    inside = heights > 0
+    slope = torch.zeros_like(values)
+    for axis in (1, 2, 3):
+        count = values.shape[axis] - 1
+        change = (values.narrow(axis, 1, count) - values.narrow(axis, 0, count)).abs()
+        for start in (0, 1):
+            part = slope.narrow(axis, start, count)
+            torch.maximum(part, change, out=part)
+    least = _over_cells(heights.abs(), torch.minimum)
+    steepest = _over_cells(slope, torch.maximum)
+    wanted: torch.Tensor = (least < 1.5 * steepest) | mixed_cell_mask(inside)
+    some_inside = any_corner(inside)
+    for axis in (1, 2, 3):
+        for end in (0, wanted.shape[axis] - 1):
+            wanted.select(axis, end).logical_or_(some_inside.select(axis, end))
+    return wanted
+
+
+def _over_cells(values: torch.Tensor, combined: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """(B, W, W, W) at corners -> (B, W - 1, W - 1, W - 1): what comes of the eight corners of each cell."""
+    for axis in (1, 2, 3):
+        count = values.shape[axis] - 1
+        values = combined(values.narrow(axis, 0, count), values.narrow(axis, 1, count))
+    return values
+
+
+def one_seed_per_cell(
+    seeds: Sequence[ArrayLike], start: Lattice, lattice: Lattice
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of those in their boxes, one in each start cell that has any.
+
+    Args:
+        seeds: B lists (S, 3), metres.
+        start, lattice: of the start grids and of the final grids.
+
+    Returns:
+        (K,) int64 objects, ascending; (K, 3) int64 nearest corners of the final grid; (K, 3) int64 start cells.
+
+    Raises:
+        SurfaceError: not one list for each grid, wrong shapes, coordinates that are not finite.
+    """
+    points, owners = _checked_seeds(seeds, len(lattice.resolutions))
+    lower, upper = lattice.lower[owners], lattice.upper[owners]
+    limits = np.array(lattice.resolutions)[owners, None]
+    places = np.rint((points - lower) / (upper - lower) * limits)
+    in_box = ((points >= lower) & (points <= upper)).all(axis=1)
+    table = np.column_stack([owners, places, limits[:, 0]])[in_box].astype(np.int64)
+    rows = torch.from_numpy(table).to(lattice.device)
+    objects, corners, last = rows[:, 0], rows[:, 1:4], rows[:, 4:]
+    stride = lattice.resolutions[0] // start.resolutions[0]
+    cells = torch.minimum(corners // stride, last // stride - 1)
+    names = start.numbers(objects, cells)
+    row = torch.arange(len(names), device=names.device)
+    chooser = torch.full((start.size,), -1, device=names.device).scatter_reduce_(0, names, row, reduce="amax")
+    chosen = chooser.take(names) == row
+    return objects[chosen], corners[chosen], cells[chosen]
+
+
+def _checked_seeds(seeds: Sequence[ArrayLike], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """All seeds (S, 3), and the object of each (S,)."""
+    arrays = [np.asarray(array, dtype=np.float64) for array in seeds]
+    if len(arrays) != count:
+        raise SurfaceError(f"seeds must be one list for each of {count} objects, got {len(arrays)}")
+    for array in arrays:
+        if array.ndim != 2 or array.shape[1] != 3:
+            raise SurfaceError(f"seeds must have shape (S, 3), got {array.shape}")
+        if not np.isfinite(array).all():
+            raise SurfaceError(f"seeds must be finite, got {array[~np.isfinite(array).all(axis=1)][0].tolist()}")
+    return np.concatenate(arrays), np.repeat(np.arange(count), [len(array) for array in arrays])

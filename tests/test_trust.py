@@ -1,0 +1,242 @@
+"""Trust in meshes: kept out of free space and of each other, errors in the right order, views that help."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from onet_ros.learning.metrics import points_inside
+from onet_ros.learning.trust_scores import sparsification_gain
+from onet_ros.scene import FreeSpace, UnitFrame, depth_to_points
+from onet_ros.surface import ExtractionSettings, SurfaceError, covering_grids, extract_surfaces, sample_grids_mise
+from onet_ros.trust import CarvedField, ErrorModel, ExclusiveField, VertexEvidence, check_consistency, suggest_view
+from onet_ros.trust.errors import OBJECT_FEATURES, VERTEX_FEATURES
+
+K = np.array([[600.0, 0.0, 320.0], [0.0, 600.0, 240.0], [0.0, 0.0, 1.0]])
+UPRIGHT = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # optical frame: x to the camera, z up
+FRAME = UnitFrame(UPRIGHT, np.array([0.0, 0.05, 0.65]), 0.1)
+LOWER, UPPER = np.array([-0.55, -0.55, 0.0]), np.array([0.55, 0.55, 1.1])
+
+
+def ball(centre=(0.0, 0.0, 0.5), radius=0.5, sharpness=40.0):
+    """Logits of a ball in unit coordinates."""
+
+    def field(points: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
+        return sharpness * (radius - (points - torch.tensor(centre)).norm(dim=1))
+
+    return field
+
+
+def seen_ball(radius=0.035) -> FreeSpace:
+    """What a camera saw of a ball of 35 mm about (0, 0, 0.65) before a wall."""
+    v, u = np.mgrid[:480, :640]
+    rays = np.stack([(u - 320) / 600.0, (v - 240) / 600.0, np.ones_like(u)], axis=-1).astype(float)
+    a, b, c = (rays**2).sum(-1), 0.65 * rays[..., 2], 0.65**2 - radius**2
+    root = b**2 - a * c
+    depth = np.where(root >= 0.0, (b - np.sqrt(np.maximum(root, 0.0))) / a, 1.0)
+    points = depth_to_points(depth.astype(np.float32), K).reshape(-1, 3)
+    own = points[:, 2] < 0.8
+    around = points[~own]
+    around = around[(np.abs(around[:, :2] / around[:, 2:]) < 0.15).all(axis=1)]
+    space = FreeSpace.about(points[own], around, (0, 0, 0))
+    assert space is not None
+    return space
+
+
+def extracted(field, count=1, **settings):
+    boxes = np.tile(LOWER, (count, 1)), np.tile(UPPER, (count, 1))
+    found = extract_surfaces(field, *boxes, 0.0, ExtractionSettings(), **settings)
+    for one in found:
+        assert not isinstance(one, SurfaceError)
+    return found
+
+
+class TestCarving:
+    def test_a_mesh_too_large_is_cut_back_to_what_was_seen_and_stays_closed(self):
+        field = CarvedField(ball(), [[seen_ball()]], [FRAME], 0.0, torch.device("cpu"))
+        (carved,), (plain,) = extracted(field), extracted(ball())
+        mesh = trimesh.Trimesh(FRAME.from_unit(carved.mesh.vertices), carved.mesh.faces, process=False)
+        assert mesh.is_watertight
+        assert mesh.volume > 0.0
+        before = trimesh.Trimesh(FRAME.from_unit(plain.mesh.vertices), plain.mesh.faces, process=False)
+        seen = np.array([[0.0, 0.0, 0.615]])
+        assert check_consistency(before, seen, [seen_ball()]).free_fraction > 0.2
+        assert check_consistency(mesh, seen, [seen_ball()]).free_fraction < 0.01
+        assert mesh.bounds[0, 2] == pytest.approx(0.615, abs=0.002)  # the side that the camera saw
+        assert mesh.bounds[1, 2] == pytest.approx(0.70, abs=0.002)  # the far side is the field's: nobody saw it
+
+    def test_a_mesh_within_what_was_seen_stays_what_it_is(self):
+        small = ball(radius=0.33)
+        field = CarvedField(small, [[seen_ball()]], [FRAME], 0.0, torch.device("cpu"))
+        (carved,), (plain,) = extracted(field), extracted(small)
+        np.testing.assert_allclose(carved.mesh.vertices, plain.mesh.vertices, atol=1e-6)
+
+    def test_it_says_the_same_as_the_free_space_itself(self):
+        space, rng = seen_ball(), np.random.default_rng(0)
+        points = rng.uniform(LOWER, UPPER, (2000, 3)).astype(np.float32)
+        field = CarvedField(lambda p, _: torch.full((len(p),), 5.0), [[space]], [FRAME], 0.0, torch.device("cpu"))
+        logits = field(torch.from_numpy(points), torch.zeros(2000, dtype=torch.int64)).numpy()
+        expected = np.minimum(5.0, 1000.0 * space.margin(FRAME.from_unit(points)))
+        np.testing.assert_allclose(logits, expected, atol=0.05)
+        assert 0.1 < (logits < 0.0).mean() < 0.9
+
+    def test_objects_of_which_nothing_is_known_are_left_alone(self):
+        field = CarvedField(ball(), [[], [seen_ball()]], [FRAME, FRAME], 0.0, torch.device("cpu"))
+        first, second = extracted(field, 2)
+        assert first.mesh.volume == pytest.approx(4 / 3 * np.pi * 0.125, rel=0.02)
+        assert second.mesh.volume < 0.8 * first.mesh.volume
+
+    def test_every_view_counts(self):
+        space = seen_ball()
+        turned = np.diag([-1.0, 1.0, -1.0])  # the same ball seen from behind
+        behind = FreeSpace(
+            turned @ (space.eye - [0, 0, 0.65]) + [0, 0, 0.65],
+            space.axes @ turned.T,
+            space.low,
+            space.edge,
+            space.depth,
+        )
+        field = CarvedField(ball(), [[space, behind]], [FRAME], 0.0, torch.device("cpu"))
+        (carved,) = extracted(field)
+        depth = FRAME.from_unit(carved.mesh.vertices)[:, 2]
+        assert depth.min() == pytest.approx(0.615, abs=0.002)
+        assert depth.max() == pytest.approx(0.685, abs=0.002)
+
+
+class TestNeighbours:
+    def test_two_objects_do_not_share_a_place_and_the_surer_one_keeps_it(self):
+        frames = [FRAME, UnitFrame(UPRIGHT, FRAME.origin + [0.07, 0.0, 0.0], 0.1)]  # balls of 50 mm, 70 mm apart
+
+        def field(points, objects):
+            return torch.where(objects == 0, 1.0, 3.0) * 40.0 * (0.5 - (points - torch.tensor([0, 0, 0.5])).norm(dim=1))
+
+        apart = ExclusiveField(field, frames, LOWER, UPPER, 0.0, torch.device("cpu"))
+        meshes = [
+            trimesh.Trimesh(frame.from_unit(one.mesh.vertices), one.mesh.faces, process=False)
+            for frame, one in zip(frames, extracted(apart, 2), strict=True)
+        ]
+        assert all(mesh.is_watertight for mesh in meshes)
+        places = np.random.default_rng(0).uniform(meshes[0].bounds[0], meshes[1].bounds[1], (20_000, 3))
+        first, second = (points_inside(mesh, places) for mesh in meshes)
+        assert (first & second).sum() <= 5
+        assert first.any()
+        assert second.any()
+        assert meshes[0].volume < meshes[1].volume < 4 / 3 * np.pi * 0.05**3
+
+    def test_those_far_apart_are_what_they_are(self):
+        frames = [FRAME, UnitFrame(UPRIGHT, FRAME.origin + [0.5, 0.0, 0.0], 0.1)]
+        apart = ExclusiveField(ball(), frames, LOWER, UPPER, 0.0, torch.device("cpu"))
+        for one, plain in zip(extracted(apart, 2), extracted(ball(), 2), strict=True):
+            np.testing.assert_array_equal(one.mesh.vertices, plain.mesh.vertices)
+
+
+class TestConservativeSurface:
+    def test_it_contains_the_share_of_the_expected_volume_asked_for(self):
+        soft = ball(radius=0.3, sharpness=15.0)
+        grids = sample_grids_mise(soft, LOWER[None], UPPER[None], 0.0, ExtractionSettings())
+        points = np.random.default_rng(0).uniform(LOWER, UPPER, (200_000, 3)).astype(np.float32)
+        probability = torch.sigmoid(soft(torch.from_numpy(points), torch.zeros(len(points)))).numpy()
+        radius = np.linalg.norm(points - [0, 0, 0.5], axis=1)
+        for share in (0.8, 0.9, 0.95):
+            _, raised = covering_grids(grids, soft, share)
+            inside = raised(torch.from_numpy(points), torch.zeros(len(points), dtype=torch.int64)).numpy() > 0.0
+            assert probability[inside].sum() / probability.sum() == pytest.approx(share, abs=0.03)
+            assert radius[inside].max() < radius[~inside].max()
+
+    def test_it_is_closed_and_grows_with_the_share(self):
+        volumes = []
+        for share in (0.7, 0.9, 0.97):
+            (found,) = extracted(ball(radius=0.3, sharpness=15.0), coverage=share)
+            assert found.conservative_mesh is not None
+            assert found.conservative_mesh.is_watertight
+            volumes.append(found.conservative_mesh.volume)
+        (tight,) = extracted(ball(radius=0.3, sharpness=15.0))
+        assert tight.conservative_mesh is None
+        assert tight.mesh.volume * 0.97 < volumes[0] < volumes[1] < volumes[2]
+
+    def test_of_a_sharp_field_it_is_the_surface(self):
+        (found,) = extracted(ball(radius=0.3, sharpness=2000.0), coverage=0.95)
+        assert found.conservative_mesh is not None
+        assert found.conservative_mesh.volume == pytest.approx(found.mesh.volume, rel=0.03)
+
+
+MODEL = ErrorModel(
+    vertex=[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+    vertex_factor=1.0,
+    object=[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+    limit=0.01,
+    bad=0.008,
+    coverage=[[0.8, 0.7], [0.9, 0.85], [0.99, 0.97]],
+)
+
+
+class TestExpectedErrors:
+    def test_they_follow_the_weights(self):
+        distance = np.array([0.0, 0.01, 0.03, 5.0])
+        flat = np.full(4, 0.001)
+        errors = MODEL.vertex_errors(VertexEvidence(distance, flat, flat, flat, 0.1))
+        np.testing.assert_allclose(errors[:3], distance[:3] + 0.001 - 0.0003, rtol=1e-5)
+        assert errors[3] == pytest.approx(0.1)  # no more than the object is large
+
+    def test_coverage_is_asked_for_as_it_was_achieved(self):
+        assert MODEL.asked_for(0.85) == pytest.approx(0.9)
+        assert MODEL.asked_for(0.91) == pytest.approx(0.945)
+
+    def test_a_record_comes_back(self):
+        assert ErrorModel.from_record(MODEL.record()) == MODEL
+        assert len(MODEL.vertex) == len(VERTEX_FEATURES)
+        assert len(MODEL.object) == len(OBJECT_FEATURES)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"vertex": [1.0]}, "has 1 and 9 weights"),
+            ({"limit": float("nan")}, "finite: False"),
+            ({"coverage": [[0.9, 0.8], [0.8, 0.9]]}, "ascending"),
+            ({"strange": 1.0}, "strange"),
+            ({"vertex": "wrong"}, "wrong"),
+        ],
+    )
+    def test_a_damaged_record_is_refused(self, change, said):
+        with pytest.raises(ValueError, match=said):
+            ErrorModel.from_record({**MODEL.record(), **change})
+
+    def test_the_order_of_errors_is_scored_between_chance_and_the_best(self):
+        true = np.random.default_rng(0).exponential(size=5000)
+        assert sparsification_gain(true, 3.0 * true) == pytest.approx(1.0)
+        assert sparsification_gain(true, np.random.default_rng(1).random(5000)) == pytest.approx(0.0, abs=0.05)
+        assert sparsification_gain(true, -true) < -0.5
+
+
+class TestNextView:
+    def test_it_looks_at_the_side_that_is_uncertain(self):
+        mesh = trimesh.creation.icosphere(subdivisions=3, radius=0.05)
+        for axis in ([1.0, 0.0, 0.0], [0.0, -1.0, 0.0]):
+            error = np.maximum(mesh.vertices @ axis, 0.0)
+            view = suggest_view(mesh, error, np.eye(3))
+            assert view.direction @ axis > 0.85
+            assert view.gain > 0.8
+
+    def test_what_hides_itself_does_not_count(self):
+        floor = trimesh.creation.box((0.1, 0.1, 0.01))
+        wall = trimesh.creation.box((0.01, 0.1, 0.2))
+        wall.apply_translation([0.045, 0.0, 0.1])
+        mesh = trimesh.util.concatenate([floor, wall]).subdivide().subdivide().subdivide()
+        # Only what faces the wall from the inner side is uncertain: it cannot be seen from behind the wall.
+        error = (np.abs(mesh.vertices[:, 0] - 0.04) < 1e-6).astype(float)
+        view = suggest_view(mesh, error, np.eye(3))
+        assert view.direction[0] < -0.2
+
+    def test_it_is_in_the_frame_of_the_mesh(self):
+        turn = trimesh.transformations.rotation_matrix(2.0, [1.0, 2.0, 3.0])[:3, :3]
+        mesh = trimesh.creation.icosphere(subdivisions=3, radius=0.05)
+        error = np.maximum(mesh.vertices @ [1.0, 0.0, 0.0], 0.0)
+        mesh.vertices = mesh.vertices @ turn.T
+        view = suggest_view(mesh, error, turn.T)
+        assert view.direction @ turn[:, 0] > 0.85
+
+    def test_without_doubt_there_is_nothing_to_gain(self):
+        mesh = trimesh.creation.icosphere(subdivisions=2)
+        assert suggest_view(mesh, np.zeros(len(mesh.vertices)), np.eye(3)).gain == 0.0
