@@ -52,6 +52,7 @@ class Diagnostics:
         if time.monotonic() - self._trimmed > TRIM_PERIOD:
             return_unused_memory()
             self._trimmed = time.monotonic()
+        stamp = self._node.get_clock().now().to_msg()  # nothing in the message is older
         state, failure, facts = self._state()
         found = self._statistics.snapshot()
         level, text = judge(state, failure, found)
@@ -65,7 +66,7 @@ class Diagnostics:
             ],
         )
         message = DiagnosticArray(status=[status])
-        message.header.stamp = self._node.get_clock().now().to_msg()
+        message.header.stamp = stamp
         self._publisher.publish(message)
 
 

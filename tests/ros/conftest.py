@@ -56,7 +56,7 @@ def node(ros_domain, octahedron_checkpoint, client, tmp_path_factory) -> Iterato
     process = NodeProcess("onet_ros.ros.node", ["--ros-args", *arguments], log_file)
     client.wait_until(lambda: "ready: waiting for input" in process.log(), process, timeout=60.0)
     client.wait_until(lambda: "messages on /points come reliably" in process.log(), process)
-    client.wait_until(lambda: client.clouds_heard_by() == 2, process)  # the collector and the node
+    client.meet(process)
     yield process
     assert process.stop() == 0, process.log()
     assert "Traceback" not in process.log(), process.log()
@@ -96,6 +96,7 @@ class Client:
     """Sends clouds, and sees what the node sends."""
 
     def __init__(self, node_namespace: str = "") -> None:
+        from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import QoSProfile
         from sensor_msgs.msg import PointCloud2
@@ -107,6 +108,9 @@ class Client:
         self.executor.add_node(self.collector)
         self._publisher = self.collector.create_publisher(PointCloud2, "points", QoSProfile(depth=1))
         self._clients: dict[str, Any] = {}
+        self._diagnosed = f"{node_namespace}/onet: reconstruction".lstrip("/")
+        self._diagnosis: tuple[int, Any] = (0, None)  # when it was made in ns, and its status
+        self.collector.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def close(self) -> None:
         """Leave the domain."""
@@ -155,14 +159,35 @@ class Client:
         values = self.call(GetParameters, "~/get_parameters", process, names=list(names)).values
         return {name: parameter_value_to_python(value) for name, value in zip(names, values, strict=True)}
 
-    def diagnosis(self, process: Any, newer: bool = True) -> Any:
-        """What the node says of itself: level, message, and a dictionary of its values."""
-        if newer:
-            self.collector.diagnostics.clear()
-        name = f"{self.collector.get_namespace().strip('/')}/onet".lstrip("/") + ": reconstruction"
-        self.wait_until(lambda: name in self.collector.diagnostics, process)
-        status = self.collector.diagnostics[name]
+    def diagnosis(self, process: Any) -> Any:
+        """What the node says of itself from now on: level, message, and a dictionary of its values."""
+        asked = time.time_ns()  # what is on its way was said before
+        self.wait_until(lambda: self._diagnosis[0] > asked, process)
+        status = self._diagnosis[1]
         return status.level, status.message, {item.key: item.value for item in status.values}
+
+    def _on_diagnostics(self, message: Any) -> None:
+        for status in message.status:
+            if status.name == self._diagnosed:
+                self._diagnosis = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec, status
+
+    def meet(self, process: Any, clouds: bool = True) -> None:
+        """Wait until the node hears this client (its clouds, if it is to listen to them), and this client the node.
+
+        A publisher drops what it sends before it has discovered a subscription, and that its topic is seen from here
+        does not say that it has. Subscriptions are announced in the order in which they are made: once something
+        comes by one that is made here, the node knows all that were made before.
+        """
+        from diagnostic_msgs.msg import DiagnosticArray
+
+        if clouds:
+            self.wait_until(lambda: self.clouds_heard_by() == 2, process)  # by the collector and the node
+        names: set[str] = set()
+        subscription = self.collector.create_subscription(
+            DiagnosticArray, "/diagnostics", lambda message: names.update(one.name for one in message.status), 10
+        )
+        self.wait_until(lambda: self._diagnosed in names, process)
+        self.collector.destroy_subscription(subscription)
 
     def clouds_heard_by(self) -> int:
         """Subscriptions that match the publisher of clouds."""

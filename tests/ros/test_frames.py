@@ -58,6 +58,7 @@ def base_node(client, octahedron_checkpoint, tmp_path_factory):
 def base_client(base_node, client):
     """A client in the namespace of that node, which sends clouds where the node listens."""
     namespaced = type(client)("/base")
+    namespaced.meet(base_node, clouds=False)  # it hears those of the other one
     yield namespaced
     namespaced.close()
 
@@ -82,9 +83,8 @@ def broadcast_camera_pose(T_base_camera: np.ndarray, client) -> StaticTransformB
 
 
 def test_objects_stand_in_the_target_frame_once_tf2_knows_the_camera(base_node, table_scene, table_points, client):
-    client.send(cloud_of(table_points))
     refusal = "dropped, no transform (1 so far): no transform from 'robot1/camera' to target_frame 'base_link'"
-    client.wait_until(lambda: refusal in base_node.log(), base_node)
+    client.repeat_until(lambda: client.send(cloud_of(table_points)), lambda: refusal in base_node.log(), base_node)
     table, camera = table_scene
     broadcaster = broadcast_camera_pose(T_BASE_TABLE @ np.linalg.inv(camera.T_camera_world), client)
     results: list[ReconstructedObjects] = []

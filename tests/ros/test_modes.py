@@ -88,6 +88,7 @@ def running(client, frame, tmp_path_factory):
     camera = Camera(own, frame)
     own.wait_until(camera.heard, process)
     own.wait_until(lambda: process.log().count("come reliably") == 4, process)
+    own.meet(process, clouds=False)
     yield process, own, camera
     assert process.stop() == 0, process.log()
     assert "Traceback" not in process.log(), process.log()
@@ -165,6 +166,7 @@ class TestVoxels:
         own = type(client)("/grids")
         try:
             own.wait_until(lambda: "come reliably" in process.log(), process)
+            own.meet(process)
             cloud = to_point_cloud2_msg(Header(frame_id="camera"), table_points, LAYOUTS["realsense"])
             result = own.result_of(own.send(cloud), process)
             table, _ = table_scene
@@ -189,6 +191,8 @@ class TestVoxels:
         data = octomap_data(np.concatenate([table, block.reshape(-1, 3)]))
         try:
             own.wait_until(lambda: "come reliably" in process.log(), process)
+            own.wait_until(lambda: publisher.get_subscription_count() == 1, process)
+            own.meet(process, clouds=False)
 
             def send(**others) -> tuple[int, int]:
                 header = Header(stamp=own.collector.get_clock().now().to_msg(), frame_id="map")

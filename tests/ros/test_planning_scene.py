@@ -76,7 +76,7 @@ def running(
     try:
         client.wait_until(lambda: "ready: waiting for input" in process.log(), process, timeout=60.0)
         client.wait_until(lambda: "messages on" in process.log() and "come reliably" in process.log(), process)
-        client.wait_until(lambda: client.clouds_heard_by() == 2, process)
+        client.meet(process)
         client.wait_until(lambda: bool(listener.said), process, timeout=30.0)
         yield process, client, listener
     finally:
@@ -97,7 +97,7 @@ def test_hulls_come_first_and_pieces_later_and_all_is_removed(octahedron_checkpo
     with running("/pieces", client, octahedron_checkpoint, tmp_path, ["--topic"], **settings) as (node, own, planner):
         told: list[CollisionPieces] = []
         own.collector.create_subscription(CollisionPieces, "onet/collision_pieces", told.append, QoSProfile(depth=10))
-        own.wait_until(lambda: own.collector.count_publishers("onet/collision_pieces") == 1, node)
+        own.meet(node)
         own.wait_until(lambda: own.collector.count_subscribers("collision_object") == 2, node)
         message = own.result_of(own.send(cloud(table_points)), node)
         names = [f"onet_{item.id}" for item in message.objects]

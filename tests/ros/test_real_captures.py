@@ -57,6 +57,7 @@ def real_client(default_node, client):
     namespaced.wait_until(
         lambda: "messages on /real/points come reliably" in default_node.log(), default_node, timeout=90.0
     )
+    namespaced.meet(default_node)
     yield namespaced
     namespaced.close()
 
