@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from scipy.stats import theilslopes
 from tqdm import tqdm
 
 from onet_ros.ros.memory import resident_memory
@@ -30,8 +31,8 @@ from onet_ros.ros.processes import NodeProcess, private_domain
 from onet_ros.ros.soak_monitor import ANSWER_TIMEOUT, Findings, SoakMonitor
 
 WARM_UP = 0.3  # share of the run after which memory has to be flat
-WINDOW = 0.15  # share of the run at both ends of what is compared
-AT_REST = 5.0  # percentile of a window's samples that is memory between two pieces of work: a leak lifts this, too
+PARTS = 20  # of a run, for each of which memory at rest is told
+AT_REST = 5.0  # percentile of a part's samples that is memory between two pieces of work: a leak lifts this, too
 SAMPLE_EVERY = 0.2  # seconds
 LONG_RUN = 10.0  # minutes
 GROWTH = 0.02  # of memory that is too much in a long run
@@ -159,8 +160,8 @@ def _report(found: Findings, node: NodeProcess, exit_code: int, simulator: Simul
         "settled_messages": found.settled,
         "settled_messages_wrong": found.wrong,
         "memory_growth": round(growth, 5),
-        "memory_mb": [round(value, 1) for value in _ends(found.memory)],
-        "memory_series_mb": [round(memory) for _, memory in found.memory[:: max(1, len(found.memory) // 60)]],
+        "memory_at_rest_mb": [round(memory, 1) for _, memory in memory_at_rest(found.memory)],
+        "memory_mb": [round(memory) for _, memory in found.memory[:: max(1, len(found.memory) // 60)]],
         "simulator_deaths": simulator.deaths,
         "clock_jumps": simulator.jumps,
         "requests": dict(found.requests),
@@ -172,22 +173,32 @@ def _report(found: Findings, node: NodeProcess, exit_code: int, simulator: Simul
 
 
 def memory_growth(samples: list[tuple[float, float]]) -> float:
-    """Growth of memory from the end of the warm-up to the end, as a share; samples of (seconds, megabytes)."""
-    first, last = _ends(samples)
-    return last / first - 1.0 if first else 0.0
+    """Growth of memory at rest from the end of the warm-up to the end, as a share; samples of (seconds, megabytes).
+
+    That of the line through the parts after the warm-up, with the median of all slopes (Theil-Sen): between two parts
+    alone chance makes a difference of percents.
+    """
+    at_rest = memory_at_rest(samples)
+    times, values = (np.array(column) for column in zip(*at_rest[round(WARM_UP * PARTS) :], strict=True))
+    if not values.all():
+        return 0.0
+    slope, start, _, _ = theilslopes(values, times - times[0])
+    return float(slope * (times[-1] - times[0]) / start)
 
 
-def _ends(samples: list[tuple[float, float]]) -> tuple[float, float]:
-    """Memory at rest in the window after the warm-up, and in the last one.
+def memory_at_rest(samples: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Middle and memory at rest (seconds, megabytes) of each part of the run; 0 MB where nothing is known.
 
     Work under way holds up to a quarter more, by chance: a median says as much about when the samples were taken.
     """
-    if not samples:
-        return 0.0, 0.0
-    end = samples[-1][0]
-    early = [memory for at, memory in samples if WARM_UP * end <= at <= (WARM_UP + WINDOW) * end]
-    late = [memory for at, memory in samples if at >= (1.0 - WINDOW) * end]
-    return float(np.percentile(early or [0.0], AT_REST)), float(np.percentile(late or [0.0], AT_REST))
+    times, values = np.array(samples or [(1.0, 0.0)]).T
+    edges = np.linspace(0.0, times[-1], PARTS + 1)
+    parts = np.clip(np.searchsorted(edges, times, side="right") - 1, 0, PARTS - 1)
+    found = [values[parts == part] for part in range(PARTS)]
+    middles = 0.5 * (edges[:-1] + edges[1:])
+    return [
+        (float(at), float(np.percentile(v, AT_REST)) if len(v) else 0.0) for at, v in zip(middles, found, strict=True)
+    ]
 
 
 def main() -> int:

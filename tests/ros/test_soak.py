@@ -25,6 +25,9 @@ def test_growth_of_memory_is_counted_after_the_warm_up():
     busy = np.where(times % 3 == 0, 500.0, 900.0)  # work under way two thirds of the time
     assert memory_growth(list(zip(times, busy, strict=True))) == 0.0
     assert memory_growth(list(zip(times, busy + 0.1 * times, strict=True))) > 0.05
+    by_chance = 500.0 + 10.0 * (times // 30 % 2)  # from part to part, but nowhere over the whole
+    assert abs(memory_growth(list(zip(times, by_chance, strict=True)))) < 0.01
+    assert memory_growth(list(zip(times, by_chance + 0.1 * times, strict=True))) > 0.05
     assert memory_growth([]) == 0.0
 
 
