@@ -16,12 +16,11 @@ from typing import Any, NoReturn
 import rclpy
 import rclpy.logging
 from rclpy.exceptions import ParameterException
-from rclpy.executors import MultiThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
 from onet_ros.ros.diagnostics import Diagnostics
+from onet_ros.ros.executor import InvalidHandle, NodeExecutor
 from onet_ros.ros.memory import share_arenas
 from onet_ros.ros.parameters import NodeParameters
 from onet_ros.ros.pipeline import Pipeline
@@ -189,7 +188,7 @@ def main(args: list[str] | None = None) -> int:
         rclpy.logging.get_logger("onet").fatal(f"cannot start: {error}")
         rclpy.try_shutdown()
         return 1
-    executor = MultiThreadedExecutor(THREADS)
+    executor = NodeExecutor(THREADS)
     executor.add_node(node)
     if node.parameters.node.autostart:
         node.start()
@@ -214,12 +213,12 @@ def run() -> NoReturn:
     os._exit(status)
 
 
-def _spin_once(executor: MultiThreadedExecutor, node: OnetNode) -> None:
+def _spin_once(executor: NodeExecutor, node: OnetNode) -> None:
     """Go on whatever a callback raised: a robot keeps its node."""
     try:
         executor.spin_once(SPIN_TIMEOUT)
-    except rclpy_implementation.InvalidHandle:
-        pass  # a subscription went while a message of it waited: what deactivating does, in another thread
+    except InvalidHandle:
+        pass  # a subscription went while it was to be waited for: what deactivating does, in another thread
     except Exception as error:  # noqa: BLE001 - counted, told, and shown in /diagnostics
         node.statistics.error(f"internal error in a callback: {error!r}")
 

@@ -180,14 +180,14 @@ class Client:
         """
         from diagnostic_msgs.msg import DiagnosticArray
 
-        if clouds:
-            self.wait_until(lambda: self.clouds_heard_by() == 2, process)  # by the collector and the node
         names: set[str] = set()
         subscription = self.collector.create_subscription(
             DiagnosticArray, "/diagnostics", lambda message: names.update(one.name for one in message.status), 10
         )
         self.wait_until(lambda: self._diagnosed in names, process)
         self.collector.destroy_subscription(subscription)
+        if clouds:
+            self.wait_until(lambda: self.clouds_heard_by() == 2, process)  # by the collector and the node
 
     def clouds_heard_by(self) -> int:
         """Subscriptions that match the publisher of clouds."""
