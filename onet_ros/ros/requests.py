@@ -35,6 +35,7 @@ from onet_ros.stopwatch import Stopwatch
 DEFAULT_TIMEOUT = 5.0  # seconds to wait for a cloud
 REQUEST_TIMEOUT = 120.0  # seconds that the worker has for a request
 FEEDBACK_PERIOD = 0.1  # seconds between two messages on how far an action is
+RESULT_TIMEOUT = 10  # seconds that an action's result, with all its meshes, is kept for who asks late; rclpy: 900
 
 
 class RequestError(ValueError):
@@ -80,6 +81,7 @@ class Requests:
             goal_callback=self._accept_goal,
             cancel_callback=lambda _: CancelResponse.ACCEPT,
             callback_group=ReentrantCallbackGroup(),
+            result_timeout=RESULT_TIMEOUT,
         )
 
     def close(self) -> None:
