@@ -63,7 +63,8 @@ class CompletionSettings:
     )
     max_error: float = setting(
         0.0,
-        "Expected Chamfer distance above which an object is not reliable; 0 takes the checkpoint's own limit",
+        "Expected Chamfer distance above which an object is not reliable; 0 goes by the chance of a large error that "
+        "the checkpoint allows",
         unit="m",
         minimum=0.0,
         maximum=1.0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,15 @@ from onet_ros.learning.metrics import points_inside
 from onet_ros.learning.trust_scores import sparsification_gain
 from onet_ros.scene import FreeSpace, UnitFrame, depth_to_points
 from onet_ros.surface import ExtractionSettings, SurfaceError, covering_grids, extract_surfaces, sample_grids_mise
-from onet_ros.trust import CarvedField, ErrorModel, ExclusiveField, VertexEvidence, check_consistency, suggest_view
+from onet_ros.trust import (
+    CarvedField,
+    ErrorModel,
+    ExclusiveField,
+    ObjectEvidence,
+    VertexEvidence,
+    check_consistency,
+    suggest_view,
+)
 from onet_ros.trust.errors import OBJECT_FEATURES, VERTEX_FEATURES
 
 K = np.array([[600.0, 0.0, 320.0], [0.0, 600.0, 240.0], [0.0, 0.0, 1.0]])
@@ -166,8 +176,9 @@ MODEL = ErrorModel(
     vertex=[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
     vertex_factor=1.0,
     object=[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-    limit=0.01,
+    doubt=[0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
     bad=0.008,
+    limit=0.6,
     coverage=[[0.8, 0.7], [0.9, 0.85], [0.99, 0.97]],
 )
 
@@ -184,15 +195,21 @@ class TestExpectedErrors:
         assert MODEL.asked_for(0.85) == pytest.approx(0.9)
         assert MODEL.asked_for(0.91) == pytest.approx(0.945)
 
+    def test_an_object_is_doubted_by_the_chance_that_it_is_bad(self):
+        evidence = ObjectEvidence(0.002, 0.5, 0.001, 0.1, 0.2, 500, 0.02, 0.001)
+        odds = 1.0 / (0.5 + 0.02)  # the logarithm of what was seen, with weight -1
+        assert MODEL.chance_of_bad(evidence) == pytest.approx(odds / (1.0 + odds))
+        assert MODEL.chance_of_bad(replace(evidence, seen_fraction=0.1)) > 0.85
+
     def test_a_record_comes_back(self):
         assert ErrorModel.from_record(MODEL.record()) == MODEL
         assert len(MODEL.vertex) == len(VERTEX_FEATURES)
-        assert len(MODEL.object) == len(OBJECT_FEATURES)
+        assert len(MODEL.object) == len(MODEL.doubt) == len(OBJECT_FEATURES)
 
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            ({"vertex": [1.0]}, "has 1 and 9 weights"),
+            ({"vertex": [1.0]}, r"has \(1, 9, 9\) weights"),
             ({"limit": float("nan")}, "finite: False"),
             ({"coverage": [[0.9, 0.8], [0.8, 0.9]]}, "ascending"),
             ({"strange": 1.0}, "strange"),

@@ -11,7 +11,7 @@ import trimesh
 
 from onet_ros.learning import trust_scores
 from onet_ros.learning.evaluation_data import Frame, Truth
-from onet_ros.learning.trust_scores import Seen, score, seen_free
+from onet_ros.learning.trust_scores import Seen, logistic_weights, score, seen_free
 from onet_ros.networks import load_checkpoint
 from onet_ros.ray_casting import RayScene, pixel_rays
 from onet_ros.resources import model_path
@@ -91,11 +91,19 @@ def test_errors_are_learnt_from_procedural_objects(tmp_path, monkeypatch):
     monkeypatch.setattr(trust_scores, "COVERAGES", (0.8, 0.95))
     with torch.no_grad():
         model = trust_scores.fit(load_checkpoint(model_path("points")), 3)
-    assert model.limit > 0.0
+    assert 0.0 < model.limit < 1.0
     assert np.isfinite(model.vertex).all()
     shares = np.array(model.coverage)
     assert shares.shape == (2, 2)
     assert (shares[:, 1] > 0.5).all()
+
+
+def test_the_chance_of_being_bad_is_learnt():
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([np.ones(4000), rng.normal(5.0, 2.0, 4000), rng.normal(size=4000)])
+    bad = rng.random(4000) < 1.0 / (1.0 + np.exp(-(2.0 * rows[:, 1] - 14.0)))
+    weights = logistic_weights(rows, bad.astype(float))
+    np.testing.assert_allclose(weights, [-14.0, 2.0, 0.0], atol=1.0)
 
 
 def test_the_command_prints_a_summary_and_keeps_the_figures(tmp_path, capsys):

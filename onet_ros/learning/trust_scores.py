@@ -16,7 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ import torch
 import trimesh
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.optimize import minimize
+from scipy.special import expit
 from tqdm import tqdm
 
 from onet_ros.completion import CompletionSettings, ObjectCompleter
@@ -40,12 +42,14 @@ from onet_ros.ray_casting import ray_scene
 from onet_ros.scene import SeenObject, depth_noise
 from onet_ros.surface import ExtractionSettings, SurfaceError
 from onet_ros.trust import ErrorModel, Subject, assess
-from onet_ros.trust.errors import ERROR_FLOOR
+from onet_ros.trust.errors import ERROR_FLOOR, OBJECT_FEATURES
 
 SAMPLES = 20_000
 BORDER = 1e-4  # metres below the table that are rounding
 BAD = 0.008  # metres of Chamfer-L1 from which on a mesh is bad
 FALSE_ALARMS = 0.10  # of the good objects of the fit: what the limit of reliability is set for
+NEARLY_BAD = 0.25  # of the logarithm of the error: by so much about BAD an object counts as bad in part
+RIDGE = 1e-3  # of the weights that tell bad objects, of which there are few, for features of variance 1
 VERTICES = 300  # of each object, that the fit looks at
 COVERAGES = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 COVERAGE_OBJECTS = 60  # of the fit, that have all of these measured
@@ -222,7 +226,9 @@ def _distances(mesh: trimesh.Trimesh, points: NDArray[np.floating]) -> NDArray[n
 
 def fit(checkpoint: Checkpoint, objects: int) -> ErrorModel:
     """Learn the errors of a network on procedural objects."""
-    completer = ObjectCompleter(checkpoint, CompletionSettings(), ExtractionSettings())
+    # Without what was learnt of it before, which may be of an older kind.
+    plain = Checkpoint(checkpoint.network, checkpoint.observation_points, checkpoint.threshold)
+    completer = ObjectCompleter(plain, CompletionSettings(), ExtractionSettings())
     features, errors, chamfers, subjects = [], [], [], []
     rng = np.random.default_rng(0)
     coverage: list[list[float]] = []
@@ -236,28 +242,48 @@ def fit(checkpoint: Checkpoint, objects: int) -> ErrorModel:
         chamfers.append(score_mesh(subject.mesh, one.truth, SAMPLES // 4).chamfer_l1)
         subjects.append((subject, float(_distances(subject.mesh, one.seen.points).mean())))
         if number < COVERAGE_OBJECTS:
-            coverage.append([_contained(checkpoint, one, share) for share in COVERAGES])
+            coverage.append([_contained(plain, one, share) for share in COVERAGES])
     vertex = np.linalg.lstsq(np.concatenate(features), np.log(np.concatenate(errors) + ERROR_FLOOR), rcond=None)[0]
     factor = float((np.concatenate(errors) + ERROR_FLOOR).mean() / np.exp(np.concatenate(features) @ vertex).mean())
-    model = ErrorModel(vertex.tolist(), factor, [0.0] * 9, 1.0, BAD, _ascending(coverage))
+    unknown = [0.0] * len(OBJECT_FEATURES)
+    model = ErrorModel(vertex.tolist(), factor, unknown, unknown, BAD, 1.0, _ascending(coverage))
     rows = np.stack([one.evidence(model.vertex_errors(one.vertices), fitted).features() for one, fitted in subjects])
     true = np.array(chamfers)
     weights = np.linalg.lstsq(rows, np.log(true), rcond=None)[0]
-    expected = np.exp(rows @ weights)
-    limit = float(np.quantile(expected[true <= BAD], 1.0 - FALSE_ALARMS))
-    caught = [bool(flag) for flag in expected[true > BAD] > limit]
+    doubt = logistic_weights(rows, expit(np.log(true / BAD) / NEARLY_BAD))
+    chance = expit(rows @ doubt)
+    limit = float(np.quantile(chance[true <= BAD], 1.0 - FALSE_ALARMS))
+    caught = [bool(flag) for flag in chance[true > BAD] > limit]
     agreement = np.corrcoef(rows @ weights, np.log(true))[0, 1]
     print(
-        f"{len(true)} objects; limit {1000 * limit:.2f} mm catches {_share(caught)} of the bad ones; the logarithms of "
-        f"expected and true errors correlate by {agreement:.2f}"
+        f"{len(true)} objects; a chance above {100 * limit:.1f} % catches {_share(caught)} of the bad ones; the "
+        f"logarithms of expected and true errors correlate by {agreement:.2f}"
     )
-    return ErrorModel(model.vertex, factor, weights.tolist(), limit, BAD, model.coverage)
+    return replace(model, object=weights.tolist(), doubt=doubt.tolist(), limit=limit)
+
+
+def logistic_weights(rows: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights (F,) of rows (N, F), the first column 1, whose logistic function is nearest to shares (N,), 0 to 1.
+
+    Least cross entropy, with `RIDGE` against large weights.
+    """
+    mean, deviation = rows[:, 1:].mean(axis=0), np.maximum(rows[:, 1:].std(axis=0), 1e-9)
+    standard = np.column_stack([rows[:, :1], (rows[:, 1:] - mean) / deviation])
+    penalty = RIDGE * np.r_[0.0, np.ones(rows.shape[1] - 1)]
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        odds = standard @ weights
+        value = (np.logaddexp(0.0, odds) - shares * odds).mean() + 0.5 * (penalty * weights**2).sum()
+        return float(value), standard.T @ (expit(odds) - shares) / len(rows) + penalty * weights
+
+    found = minimize(loss, np.zeros(rows.shape[1]), jac=True, method="BFGS").x
+    slopes = found[1:] / deviation
+    return np.r_[found[0] - slopes @ mean, slopes]
 
 
 def _contained(checkpoint: Checkpoint, one: Seen, share: float) -> float:
     settings = CompletionSettings(coverage=share)
-    plain = Checkpoint(checkpoint.network, checkpoint.observation_points, checkpoint.threshold)
-    (subject,) = ObjectCompleter(plain, settings, ExtractionSettings()).subjects([one.seen])
+    (subject,) = ObjectCompleter(checkpoint, settings, ExtractionSettings()).subjects([one.seen])
     assert not isinstance(subject, SurfaceError)
     return _containing(subject.conservative_mesh, one.truth, SAMPLES // 4)[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import trimesh
@@ -28,7 +29,8 @@ class Trust:
 
     Attributes:
         expected_error: Chamfer-L1 expected of the mesh, metres; NaN where nobody measured the network's errors.
-        reliable: whether that is within bounds; true where it is not known.
+        reliable: whether it is unlikely to be bad, see `ErrorModel`, or that error is within a limit that was set;
+            true where nothing is known.
         reason: why it is not reliable, or not known; empty otherwise.
         coverage: share of the object that the conservative mesh is expected to contain.
         seen_distance: metres, mean distance of the seen points from the mesh; NaN where none were measured.
@@ -81,7 +83,7 @@ class Subject:
     vertices: VertexEvidence
     confidence: NDArray[np.float32]
 
-    @property
+    @cached_property
     def seen_fraction(self) -> float:
         """Share of the mesh's area whose confidence is over one half."""
         faces = np.asarray(self.mesh.faces)
@@ -115,7 +117,8 @@ def assess(
     Args:
         model: of the network's errors; None where nobody measured them. Then vertex errors are NaN.
         coverage: what the conservative mesh was made for.
-        limit: metres of expected error up to which an object is reliable; 0 takes the model's own.
+        limit: metres of expected error up to which an object is reliable; 0 goes by the model's own limit, of the
+            chance that the error is large.
     """
     consistency = check_consistency(subject.mesh, subject.seen, subject.free)
     if model is None:
@@ -124,9 +127,9 @@ def assess(
     else:
         error = model.vertex_errors(subject.vertices)
         evidence = subject.evidence(error, consistency.seen_distance)
-        expected, limit = model.object_error(evidence), limit or model.limit
-        reliable = expected <= limit
-        reason = "" if reliable else _why(evidence, expected, limit)
+        expected = model.object_error(evidence)
+        doubt = _doubt(model, evidence, expected, limit)
+        reliable, reason = not doubt, doubt and ": ".join([doubt, *_causes(evidence)])
     view = suggest_view(subject.coarse_mesh, _coarse_error(subject, error), subject.frame.rotation)
     trust = Trust(
         expected_error=expected,
@@ -149,8 +152,21 @@ def _coarse_error(subject: Subject, error: NDArray[np.float32]) -> NDArray[np.fl
     return np.asarray(known[nearest], dtype=np.float64)
 
 
-def _why(evidence: ObjectEvidence, expected: float, limit: float) -> str:
-    """A sentence."""
+def _doubt(model: ErrorModel, evidence: ObjectEvidence, expected: float, limit: float) -> str:
+    """What speaks against an object, in words; empty where nothing does."""
+    if limit:
+        above = f"expected error {1000.0 * expected:.1f} mm is above {1000.0 * limit:.1f} mm"
+        return above if expected > limit else ""
+    chance = model.chance_of_bad(evidence)
+    above = (
+        f"its error is over {1000.0 * model.bad:.0f} mm with a chance of {100.0 * chance:.1f} %, which is above "
+        f"{100.0 * model.limit:.1f} %"
+    )
+    return above if chance > model.limit else ""
+
+
+def _causes(evidence: ObjectEvidence) -> list[str]:
+    """What is unusual about an object, in at most one entry."""
     causes = []
     if evidence.seen_fraction < LITTLE_SEEN:
         causes.append(f"{100.0 * evidence.seen_fraction:.0f} % of its surface was seen")
@@ -158,5 +174,4 @@ def _why(evidence: ObjectEvidence, expected: float, limit: float) -> str:
         causes.append(f"its walls are {1000.0 * evidence.thickness:.1f} mm thin")
     if evidence.softness > SOFT:
         causes.append(f"the network is not sure where it ends (to {1000.0 * evidence.softness:.1f} mm)")
-    told = f"expected error {1000.0 * expected:.1f} mm is above {1000.0 * limit:.1f} mm"
-    return f"{told}: {', '.join(causes)}" if causes else told
+    return [", ".join(causes)] if causes else []

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from onet_ros.ray_casting import ray_scene
 from onet_ros.scene import FreeSpace
+from onet_ros.surface import volume
 
 SEEN_POINTS = 128  # of those seen, whose distances are measured
 PLACES = 4096  # in the bounding box, at which the volume is looked at
@@ -60,8 +61,9 @@ def _free_fraction(
     in_free = np.min([one.margin(places) for one in free], axis=0) < 0.0
     if not in_free.any():
         return 0.0
-    inside = scene.compute_occupancy(_tensor(places)).numpy() > 0.5
-    return float((inside & in_free).sum() / max(int(inside.sum()), 1))
+    inside = scene.compute_occupancy(_tensor(places[in_free])).numpy() > 0.5
+    own = volume(np.asarray(mesh.vertices), np.asarray(mesh.faces))
+    return min(1.0, float(inside.sum() / PLACES * np.prod(high - low)) / max(own, 1e-12))
 
 
 def _tensor(points: NDArray[np.float64]) -> o3d.core.Tensor:

@@ -3,6 +3,9 @@
 Both are learnt from objects whose true shape is known (`python -m onet_ros.learning.trust_scores --fit`): the logarithm
 of the error is linear in what is known of a vertex, or of an object, without its true shape. Nothing of the network
 itself is asked but how steeply its field falls at the surface: where it is not sure, it is not steep.
+
+Whether an object can be relied on is learnt apart from its mean error, as the chance that it is bad: few are, in ways
+of their own, and least squares over all of them go by the many others.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 ERROR_FLOOR = 0.0003  # metres, added before logarithms are taken: nobody measures better than this
 DISTANCE_FLOOR = 0.001  # metres, likewise of the distance to the nearest seen point
@@ -100,8 +104,9 @@ class ErrorModel:
         vertex: weights of VERTEX_FEATURES, to the logarithm of metres.
         vertex_factor: mean error over the exponential of that.
         object: weights of OBJECT_FEATURES, to the logarithm of Chamfer-L1, metres.
-        limit: metres; objects of which more is expected are not reliable.
-        bad: metres of Chamfer-L1 that this limit is to catch.
+        doubt: weights of OBJECT_FEATURES, to the log odds that Chamfer-L1 is more than `bad`.
+        bad: metres.
+        limit: chance of that above which an object is not reliable.
         coverage: pairs of the share of the expected volume that a conservative surface was asked to contain and the
             mean share of the true volume that it contained; both ascending.
     """
@@ -109,8 +114,9 @@ class ErrorModel:
     vertex: Sequence[float]
     vertex_factor: float
     object: Sequence[float]
-    limit: float
+    doubt: Sequence[float]
     bad: float
+    limit: float
     coverage: Sequence[Sequence[float]]
 
     @classmethod
@@ -122,14 +128,19 @@ class ErrorModel:
         """
         try:
             model = cls(**record)
-            finite = np.isfinite([*model.vertex, model.vertex_factor, *model.object, model.limit, model.bad]).all()
+            weights = [*model.vertex, model.vertex_factor, *model.object, *model.doubt]
+            finite = np.isfinite([*weights, model.limit, model.bad]).all()
             pairs = np.asarray(model.coverage, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"error model {dict(record)!r} cannot be used: {error}") from error
-        if len(model.vertex) != len(VERTEX_FEATURES) or len(model.object) != len(OBJECT_FEATURES) or not finite:
             raise ValueError(
-                f"error model has {len(model.vertex)} and {len(model.object)} weights, finite: {bool(finite)}; "
-                f"{len(VERTEX_FEATURES)} and {len(OBJECT_FEATURES)} finite ones are needed"
+                f"error model {dict(record)!r} cannot be used: {error}; learn it anew with "
+                "`python -m onet_ros.learning.trust_scores --fit`"
+            ) from error
+        counts = tuple(len(one) for one in (model.vertex, model.object, model.doubt))
+        needed = (len(VERTEX_FEATURES), len(OBJECT_FEATURES), len(OBJECT_FEATURES))
+        if counts != needed or not finite:
+            raise ValueError(
+                f"error model has {counts} weights, finite: {bool(finite)}; {needed} finite ones are needed"
             )
         if pairs.ndim != 2 or pairs.shape[1] != 2 or not (np.diff(pairs, axis=0) >= 0.0).all():
             raise ValueError(f"error model has coverage {model.coverage!r}, ascending pairs are needed")
@@ -147,6 +158,10 @@ class ErrorModel:
     def object_error(self, evidence: ObjectEvidence) -> float:
         """Expected Chamfer-L1, metres: half in the logarithm above it, half below."""
         return min(float(np.exp(evidence.features() @ np.asarray(self.object))), evidence.scale)
+
+    def chance_of_bad(self, evidence: ObjectEvidence) -> float:
+        """Probability that the object's Chamfer-L1 is more than `bad`."""
+        return float(expit(evidence.features() @ np.asarray(self.doubt)))
 
     def asked_for(self, coverage: float) -> float:
         """What a conservative surface is to be asked for so that it contains a share `coverage` of true volumes."""
