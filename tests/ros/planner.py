@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import rclpy
 import trimesh
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Pose
 from moveit_msgs.msg import CollisionObject
 from moveit_msgs.srv import ApplyPlanningScene
@@ -36,7 +37,15 @@ class Planner(Node):
             self.create_subscription(CollisionObject, "collision_object", self._on_object, QoSProfile(depth=100))
         if arguments.service:
             self.create_service(ApplyPlanningScene, "apply_planning_scene", self._on_scene)
-        self._say(ready=True)
+        self._node_name = f"{arguments.ns}/onet: reconstruction".lstrip("/")
+        self._is_known = False
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        """The node knows this subscription, and so those above: see `Client.meet`."""
+        if not self._is_known and any(status.name == self._node_name for status in message.status):
+            self._is_known = True
+            self._say(ready=True)
 
     def _on_object(self, message: CollisionObject) -> None:
         try:

@@ -108,7 +108,8 @@ def test_hulls_come_first_and_pieces_later_and_all_is_removed(octahedron_checkpo
         assert box[2] == pytest.approx(0.05)
         assert 0.1 < min(box[:2]) <= max(box[:2]) < 3.0
         # Pieces, without another cloud: both are told of, and each object is replaced once.
-        own.wait_until(lambda: len(told) >= 2 and len(planner.did("ADD")) >= 5, node, timeout=180.0)
+        own.wait_until(lambda: len(told) >= 2, node, timeout=180.0)
+        own.wait_until(lambda: len(planner.did("ADD")) >= 5, node)
         for pieces in told:
             assert f"onet_{pieces.id}" in names
             assert 1 <= len(pieces.pieces) <= pieces.max_pieces == 32
