@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from onet_ros.networks.feature_decoder import FeatureDecoder, PortionedField
 from onet_ros.networks.local_encoder import CompletesPlane, PlaneUNet
 from onet_ros.networks.observation import ImageObservation
 from onet_ros.networks.picture import CHANNELS, picture_channels, picture_view
 from onet_ros.networks.planes import CameraView, sample_planes
-from onet_ros.networks.runs import rows_at_once, runs_of
-
-ROWS_PER_CORE = 4096
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class ImagePlaneEncoder(nn.Module):
         return PictureCode(plane.permute(0, 2, 3, 1).contiguous(), picture_view(observation))
 
 
-class ImagePlaneDecoder(nn.Module):
+class ImagePlaneDecoder(FeatureDecoder):
     """Residual blocks over the query's place, its depth in the camera, and the features of its pixel and its foot's.
 
     Args:
@@ -72,14 +69,7 @@ class ImagePlaneDecoder(nn.Module):
     """
 
     def __init__(self, channels: int = 32, hidden_size: int = 64, blocks: int = 4) -> None:
-        super().__init__()
-        self.fc_query = nn.Linear(4, hidden_size)
-        self.fc_features = nn.Linear(2 * channels, hidden_size * (blocks + 1))
-        self.fc_0 = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(blocks))
-        self.fc_1 = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(blocks))
-        self.fc_out = nn.Linear(hidden_size, 1)
-        for layer in self.fc_1:
-            nn.init.zeros_(cast(nn.Linear, layer).weight)
+        super().__init__(4, 2 * channels, hidden_size, blocks)
 
     def forward(self, queries: Tensor, code: PictureCode) -> Tensor:
         """queries: (B, M, 3) unit frame -> logits (B, M)."""
@@ -88,15 +78,11 @@ class ImagePlaneDecoder(nn.Module):
         planes = code.plane.unsqueeze(1)
         places = (place, code.view.project(feet)[0])
         features = [sample_planes(planes, one.clamp(-1.0, 1.0).unsqueeze(1)) for one in places]
-        shares = self.fc_features(torch.cat(features, dim=2)).split(self.fc_query.out_features, dim=2)
-        x: Tensor = self.fc_query(torch.cat([queries, depth.unsqueeze(2)], dim=2)) + shares[0]
-        for fc_0, fc_1, share in zip(self.fc_0, self.fc_1, shares[1:], strict=True):
-            x = x + fc_1(torch.relu(fc_0(torch.relu(x)))) + share
-        logits: Tensor = self.fc_out(torch.relu(x)).squeeze(2)
-        return logits
+        known = torch.cat([queries, depth.unsqueeze(2)], dim=2)
+        return self.logits(known, torch.cat(features, dim=2))
 
 
-class PictureField:
+class PictureField(PortionedField):
     """Logits of B objects, object by object in portions that stay in the cache; an `OccupancyField`.
 
     Args:
@@ -105,20 +91,10 @@ class PictureField:
     """
 
     def __init__(self, decoder: ImagePlaneDecoder, code: PictureCode) -> None:
+        super().__init__(code.plane.device)
         self._decoder, self._code = decoder, code
-        self._rows = rows_at_once(code.plane.device, ROWS_PER_CORE)
 
-    def __call__(self, points: Tensor, objects: Tensor) -> Tensor:
-        """points: (N, 3) float32, unit frame, objects: (N,) int64 -> logits (N,) float32."""
-        with torch.set_grad_enabled(points.requires_grad and torch.is_grad_enabled()):
-            logits = [
-                self._portion(points[low : min(low + self._rows, end)], number)
-                for number, start, end in runs_of(objects)
-                for low in range(start, end, self._rows)
-            ]
-        return torch.cat(logits) if logits else points.new_empty(0)
-
-    def _portion(self, points: Tensor, number: int) -> Tensor:
+    def _portion(self, queries: Tensor, number: int) -> Tensor:
         own = PictureCode(self._code.plane[number : number + 1], self._code.view.of(number))
-        logits: Tensor = self._decoder(points.unsqueeze(0), own)
-        return logits.squeeze(0)
+        logits: Tensor = self._decoder(queries, own)
+        return logits

@@ -129,7 +129,8 @@ def assess(
         evidence = subject.evidence(error, consistency.seen_distance)
         expected = model.object_error(evidence)
         doubt = _doubt(model, evidence, expected, limit)
-        reliable, reason = not doubt, doubt and ": ".join([doubt, *_causes(evidence)])
+        causes = _causes(evidence)
+        reliable, reason = not doubt, f"{doubt}: {causes}" if doubt and causes else doubt
     view = suggest_view(subject.coarse_mesh, _coarse_error(subject, error), subject.frame.rotation)
     trust = Trust(
         expected_error=expected,
@@ -165,8 +166,8 @@ def _doubt(model: ErrorModel, evidence: ObjectEvidence, expected: float, limit: 
     return above if chance > model.limit else ""
 
 
-def _causes(evidence: ObjectEvidence) -> list[str]:
-    """What is unusual about an object, in at most one entry."""
+def _causes(evidence: ObjectEvidence) -> str:
+    """What is unusual about an object; empty where nothing is."""
     causes = []
     if evidence.seen_fraction < LITTLE_SEEN:
         causes.append(f"{100.0 * evidence.seen_fraction:.0f} % of its surface was seen")
@@ -174,4 +175,4 @@ def _causes(evidence: ObjectEvidence) -> list[str]:
         causes.append(f"its walls are {1000.0 * evidence.thickness:.1f} mm thin")
     if evidence.softness > SOFT:
         causes.append(f"the network is not sure where it ends (to {1000.0 * evidence.softness:.1f} mm)")
-    return [", ".join(causes)] if causes else []
+    return ", ".join(causes)
