@@ -2,7 +2,7 @@
 
     python -m onet_ros.benchmark.device --device cuda --out docs/performance_gpu.md
 
-Needs neither ROS nor Open3D. The objects are procedural, seen by the simulated camera that networks are trained with.
+Needs no ROS. The objects are procedural, seen by the simulated camera that networks are trained with.
 """
 
 from __future__ import annotations
