@@ -6,24 +6,21 @@ waits for. Here it reads twelve rows of the planes, which stay in the cache, and
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from onet_ros.gpu_kernels import GpuKernels, jit
 
 if TYPE_CHECKING:
     from onet_ros.networks.local_field import FoldedLocalDecoder
     from onet_ros.networks.planes import PixelProjection
 
 try:
-    import triton
     import triton.language as tl
-except ImportError:  # builds of torch for a CPU or a Jetson come without
-    triton = None
-
-_logger = logging.getLogger(__name__)
+except ImportError:  # see GpuKernels
+    pass
 
 ROWS = 64  # points of a program
 WIDTHS = (16, 32, 64, 128)  # of channels and hidden layers: what the matrix units take
@@ -46,27 +43,20 @@ class LocalFieldKernel:
     @staticmethod
     def fits(layers: FoldedLocalDecoder, table: Tensor) -> bool:
         """Whether there is Triton, a GPU and sizes that its matrix units take."""
-        usable = triton is not None and not _refusals
-        return usable and table.is_cuda and {layers.width, layers.channels} <= set(WIDTHS)
+        return _kernels.fit(table) and {layers.width, layers.channels} <= set(WIDTHS)
 
     def __call__(self, points: Tensor, objects: Tensor) -> Tensor | None:
         """points: (N, 3) float32, objects: (N,) int64, N >= 1 -> logits (N,) float32.
 
         None where Triton cannot make the kernel for this GPU, which is said once.
         """
-        try:
-            return self._launch(points, objects)
-        except Exception as error:  # noqa: BLE001 - whatever its compiler says, there is another way
-            if not _refusals:
-                _logger.warning("the field is evaluated layer by layer, since its kernel could not be made: %s", error)
-            _refusals.append(repr(error))
-            return None
-
-    def _launch(self, points: Tensor, objects: Tensor) -> Tensor:
         logits = points.new_empty(len(points))
         layers, projection = self._layers, self._projection
         later, first, first_bias, leave = self._stacked
-        _logits_kernel()[(triton.cdiv(len(points), ROWS),)](
+        made = _kernels.launch(
+            _logits,
+            len(points),
+            ROWS,
             points.contiguous(),
             objects,
             projection.matrix,
@@ -92,7 +82,7 @@ class LocalFieldKernel:
             ROWS=ROWS,
             PRECISION=_precision(points.device),
         )
-        return logits
+        return logits if made else None
 
 
 def _precision(device: torch.device) -> str:
@@ -102,17 +92,10 @@ def _precision(device: torch.device) -> str:
     return "tf32x3" if torch.cuda.get_device_capability(device) >= (8, 0) else "ieee"
 
 
-def _logits_kernel() -> Any:
-    if _kernels:
-        return _kernels[0]
-    _kernels.append(triton.jit(_logits))
-    return _kernels[0]
+_kernels = GpuKernels("the field is evaluated layer by layer")
 
 
-_kernels: list[Callable[..., Any]] = []
-_refusals: list[str] = []  # why it could not be made
-
-
+@jit
 def _logits(  # type: ignore[no-untyped-def]  # the arguments of a kernel are pointers and constants
     points,  # noqa: ANN001
     objects,  # noqa: ANN001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -51,9 +52,10 @@ def evaluate_batch(field: BatchField, points: torch.Tensor, objects: torch.Tenso
     with torch.no_grad():
         size = chunk_size or len(points)
         pairs = zip(points.split(size), objects.split(size), strict=True)
-        values = torch.cat([_checked(field(chunk, numbers), chunk) for chunk, numbers in pairs])
-    finite = torch.isfinite(values)
-    if not bool(finite.all()):
+        parts = [_checked(field(chunk, numbers), chunk) for chunk, numbers in pairs]
+        values = parts[0] if len(parts) == 1 else torch.cat(parts)
+    if not math.isfinite(float(values.abs().amax())):
+        finite = torch.isfinite(values)
         first = int((~finite).nonzero()[0])
         raise SurfaceError(
             f"field returned {int((~finite).sum())} non-finite of {len(values)} values, "

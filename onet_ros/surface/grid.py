@@ -86,7 +86,8 @@ class Lattice:
     """Numbers for the corners of B grids in one flat list, each with a layer of corners outside its box around it.
 
     All grids lie in cubes of W corners along an edge, W the largest resolution plus 3, in the corner at the origin of
-    theirs. A cell has the number of its lower corner.
+    theirs. A cell has the number of its lower corner. `axes` is (B * 3 * W,) float32: x, y and z of each box's corners,
+    rounded once from float64, metres.
     """
 
     def __init__(
@@ -102,11 +103,10 @@ class Lattice:
         self.width = max(self.resolutions) + 3
         self.steps = (self.width**2, self.width, 1)  # from one corner to the next along x, y, z
         self.size = len(self.resolutions) * self.width**3
-        self._axes = self._axis_coordinates()
+        self.axes = self._axis_coordinates()
         self._offsets: dict[bytes, torch.Tensor] = {}
 
     def _axis_coordinates(self) -> torch.Tensor:
-        """(B * 3 * W,) float32: x, y and z of each box's corners, rounded once from float64, metres."""
         table = np.zeros((len(self.resolutions), 3, self.width), dtype=np.float32)
         for number, resolution in enumerate(self.resolutions):
             steps = np.arange(resolution + 1) / resolution
@@ -137,7 +137,7 @@ class Lattice:
     def points(self, objects: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
         """(N, 3) float32 metres, the places of corners in their boxes."""
         rows = (3 * objects).unsqueeze(1) + torch.arange(3, device=self.device)
-        return self._axes.take(rows * self.width + coordinates)
+        return self.axes.take(rows * self.width + coordinates)
 
     def offsets(self, offsets: ArrayLike) -> torch.Tensor:
         """Flat differences of lattice offsets (K, 3); kept, because a copy to a GPU makes the host wait."""

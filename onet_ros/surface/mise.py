@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -29,17 +30,15 @@ from onet_ros.surface.grid import (
     GridBatch,
     GridField,
     Lattice,
-    any_corner,
     checked_boxes,
     checked_threshold,
-    corners_of_cells,
-    halved,
 )
+from onet_ros.surface.grid_kernels import FusedGridOperations
+from onet_ros.surface.grid_operations import CLAIMED, GridOperations
 from onet_ros.surface.pace import Pace
 from onet_ros.surface.settings import ExtractionSettings
-from onet_ros.surface.start_grid import StartGrid, one_seed_per_cell
+from onet_ros.surface.start_grid import StartCorners, StartGrid, one_seed_per_cell
 
-CLAIMED = 4  # a corner that is about to be asked; OUTSIDE + INSIDE stays the only pair of states that adds up to 1
 UNTRACKED, TRACKED = 0, 1  # state of a cell
 
 _AXIS_STEPS = np.eye(3, dtype=np.int64)
@@ -128,8 +127,7 @@ def sample_grids_mise(
         doublings = pace.affordable_doublings(start.crossed_edges, doublings, settings.refinement_steps)
     if by_levels is None:
         by_levels = start.values.is_cuda
-    alike = len(set(start.lattice.resolutions)) == 1
-    tracker = _LevelTracker(start, doublings) if by_levels and alike else _SurfaceTracker(start, doublings)
+    tracker = (_LevelTracker if by_levels and start.alike else _SurfaceTracker)(start, doublings)
     tracker.approach()
     if seeds is not None:
         tracker.ask_seed_stars(seeds)
@@ -141,37 +139,32 @@ class _Tracker(ABC):
 
     def __init__(self, start: StartGrid, doublings: int) -> None:
         self.start, self.stride = start, 1 << doublings
-        coarse = start.lattice
-        resolutions = [resolution << doublings for resolution in coarse.resolutions]
-        self.lattice = Lattice(resolutions, coarse.lower, coarse.upper, coarse.device)
-        self.samples = torch.empty(self.lattice.size, dtype=torch.float32, device=self.lattice.device)
-        self.sides = torch.full((self.lattice.size,), OUTSIDE, dtype=torch.uint8, device=self.lattice.device)
+        self.lattice, self.start_numbers = _final_lattice(start.corners, doublings)
+        lattice = self.lattice
+        self.samples = torch.empty(lattice.size, dtype=torch.float32, device=lattice.device)
+        self.sides = torch.full((lattice.size,), OUTSIDE, dtype=torch.uint8, device=lattice.device)
+        fused = FusedGridOperations.fit(lattice, self.sides)
+        self.grid = (FusedGridOperations if fused else GridOperations)(lattice, self.samples, self.sides)
         self.points_asked, self.rounds = 0, 0
-        boxes = self.cubes()
-        for number, resolution in enumerate(resolutions):
+        cubes = self.sides.view(-1, *(3 * [lattice.width]))
+        boxes = enumerate(lattice.resolutions) if not start.alike else [(slice(None), lattice.resolutions[0])]
+        for numbers, resolution in boxes:
             end = resolution + 2
-            boxes[number, 1:end, 1:end, 1:end] = UNKNOWN
-        self.start_numbers = self.lattice.numbers(start.corners.objects, start.corners.coordinates * self.stride)
+            cubes[numbers, 1:end, 1:end, 1:end] = UNKNOWN
         if start.asked is None:
             self._learn(self.start_numbers, start.values)
         else:
             self._learn(self.start_numbers[start.asked], start.values[start.asked])
 
-    def cubes(self) -> torch.Tensor:
-        """(B, W, W, W) the sides, as a view."""
-        return self.sides.view(-1, *(3 * [self.lattice.width]))
-
     def ask(self, corners: torch.Tensor) -> None:
         """Ask the field at corners (K,), all different, none of them known, those of an object side by side."""
         if not len(corners):
             return
-        objects = self.lattice.objects(corners)
-        points = self.lattice.points(objects, self.lattice.coordinates(corners))
+        points, objects = self.grid.located(corners)
         self._learn(corners, evaluate_batch(self.start.field, points, objects, self.start.chunk_size))
 
     def _learn(self, corners: torch.Tensor, values: torch.Tensor) -> None:
-        self.samples[corners] = values
-        self.sides[corners] = (values > self.start.threshold).to(torch.uint8)
+        self.grid.learn(corners, values, self.start.threshold)
         self.points_asked += len(corners)
         self.rounds += 1
 
@@ -271,34 +264,30 @@ class _SurfaceTracker(_Tracker):
 
 
 class _LevelTracker(_Tracker):
-    """Halves the cells level by level, over whole grids at a time: some twenty operations a round for any number."""
+    """Halves the cells level by level, over whole grids at a time: a few operations a round for any number."""
 
     def approach(self) -> None:
         """All corners of the halves of crossed cells, then of their halves, down to the final grid."""
         stride = self.stride
         while stride > 1:
-            # The corners of this level, with a layer outside the box around them.
-            level = torch.nn.functional.pad(
-                self.cubes()[:, 1:-1:stride, 1:-1:stride, 1:-1:stride], [1] * 6, value=OUTSIDE
-            )
-            crossed = any_corner(level == INSIDE) & any_corner(level == OUTSIDE)
+            self.ask(self.grid.halves(stride))
             stride //= 2
-            wanted = halved(crossed)[:, 2:-2, 2:-2, 2:-2]
-            finer = self.cubes()[:, 1:-1:stride, 1:-1:stride, 1:-1:stride]
-            objects, x, y, z = ((finer == UNKNOWN) & wanted).nonzero().unbind(1)
-            self.ask(self.lattice.numbers(objects, stride * torch.stack([x, y, z], dim=1)))
 
     def finish(self) -> GridBatch:
-        cubes = self.cubes()
-        while True:
-            crossed = any_corner(cubes == INSIDE) & any_corner(cubes == OUTSIDE)
-            unknown = (cubes == UNKNOWN) & corners_of_cells(crossed)
-            corners = unknown.flatten().nonzero().squeeze(1)
-            if not len(corners):
-                break
+        corners = self.grid.open_corners(near=None)
+        while len(corners):
             self.ask(corners)
-        cells = torch.nn.functional.pad(crossed, [0, 1] * 3)  # of a cube of corners, so that a cell has its number
-        return self._result(cells.flatten().nonzero().squeeze(1))
+            corners = self.grid.open_corners(near=corners)
+        return self._result(self.grid.crossed_cells())
+
+
+@lru_cache(maxsize=8)
+def _final_lattice(start: StartCorners, doublings: int) -> tuple[Lattice, torch.Tensor]:
+    """The lattice of the final grids of start grids, and (N,) int64 what numbers the start grids' corners have there."""
+    coarse = start.lattice
+    resolutions = [resolution << doublings for resolution in coarse.resolutions]
+    lattice = Lattice(resolutions, coarse.lower, coarse.upper, coarse.device)
+    return lattice, lattice.numbers(start.objects, start.coordinates << doublings)
 
 
 def _edges_and_their_cells() -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from onet_ros.surface.grid import INSIDE, OUTSIDE, GridBatch, Lattice, any_corne
 FEWEST_HALVED = 16  # cells of a start grid for which half as many are a beginning
 
 _AXIS_STEPS = np.eye(3, dtype=np.int64)
+_CORNERS_AROUND = tuple(itertools.product((-1, 0, 1, 2), repeat=3))  # those of a cell and of the 26 around it
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,6 @@ class StartGrid:
         asked: (N,) bool, or None for all.
         points_asked: how many.
         seconds: what asking took.
-        crossed: (N, 3) bool, the upward edges whose ends lie on opposite sides; `crossed_edges` is how many there are.
     """
 
     def __init__(
@@ -114,13 +115,25 @@ class StartGrid:
         self.values, self.asked = self._ask()
         self.seconds = time.perf_counter() - began
         self.points_asked = len(self.values) if self.asked is None else int(self.asked.sum())
-        inside = self.values > threshold
-        numbers = self.corners.numbers
         self._sides = torch.full((self.lattice.size,), OUTSIDE, dtype=torch.uint8, device=self.lattice.device)
-        self._sides[numbers] = inside.to(torch.uint8)
-        across = self._sides.take(numbers.unsqueeze(1) + self.lattice.offsets(_AXIS_STEPS)) == INSIDE
-        self.crossed = (across != inside.unsqueeze(1)) & self.corners.upward
-        self.crossed_edges = int(self.crossed.sum())
+        self._sides[self.corners.numbers] = (self.values > threshold).to(torch.uint8)
+
+    @property
+    def alike(self) -> bool:
+        """Whether all grids have one resolution."""
+        return len(set(self.lattice.resolutions)) == 1
+
+    @cached_property
+    def crossed(self) -> torch.Tensor:
+        """(N, 3) bool, the upward edges whose ends lie on opposite sides."""
+        inside = self._sides.take(self.corners.numbers) == INSIDE
+        across = self._sides.take(self.corners.numbers.unsqueeze(1) + self.lattice.offsets(_AXIS_STEPS)) == INSIDE
+        return (across != inside.unsqueeze(1)) & self.corners.upward
+
+    @property
+    def crossed_edges(self) -> int:
+        """How many edges are crossed."""
+        return int(self.crossed.sum())
 
     def _ask(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         points, objects, coarse = self.corners.points, self.corners.objects, self.corners.coarse
@@ -160,16 +173,19 @@ class StartGrid:
 
     def unseen(self, objects: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         """(K,) bool: nothing is crossed in the start cell (K, 3) int64 of an object (K,), nor in the 26 around it."""
-        width = self.lattice.width
-        seen = mixed_cell_mask(self._sides.view(-1, width, width, width) == INSIDE)
-        for axis in (1, 2, 3):
-            count = seen.shape[axis] - 1
-            wide = seen.clone()
-            wide.narrow(axis, 0, count).logical_or_(seen.narrow(axis, 1, count))
-            wide.narrow(axis, 1, count).logical_or_(seen.narrow(axis, 0, count))
-            seen = wide
-        x, y, z = (places + 1).unbind(1)
-        return ~seen[objects, x, y, z]
+        # All their corners are on one side; a layer of corners outside is around each box, and beyond it nothing.
+        corners = (places.unsqueeze(1) + _steps(_CORNERS_AROUND, places.device)).clamp(min=-1)
+        last = torch.tensor(self.lattice.resolutions, device=places.device)[objects] + 1
+        corners = torch.minimum(corners, last[:, None, None])
+        around = self._sides.take(self.lattice.numbers(objects.repeat_interleave(64), corners.flatten(0, 1))).view(-1, 64)
+        low, high = around.aminmax(dim=1)
+        return low == high
+
+
+@lru_cache(maxsize=8)
+def _steps(steps: tuple[tuple[int, int, int], ...], device: torch.device) -> torch.Tensor:
+    """(K, 3) int64; kept, because a copy to a GPU makes the host wait."""
+    return torch.tensor(steps, device=device)
 
 
 def _may_matter(values: torch.Tensor, threshold: float) -> torch.Tensor:
@@ -224,19 +240,19 @@ def one_seed_per_cell(
     """
     points, owners = _checked_seeds(seeds, len(lattice.resolutions))
     lower, upper = lattice.lower[owners], lattice.upper[owners]
-    limits = np.array(lattice.resolutions)[owners, None]
-    places = np.rint((points - lower) / (upper - lower) * limits)
+    last = np.array(lattice.resolutions)[owners, None]
     in_box = ((points >= lower) & (points <= upper)).all(axis=1)
-    table = np.column_stack([owners, places, limits[:, 0]])[in_box].astype(np.int64)
-    rows = torch.from_numpy(table).to(lattice.device)
-    objects, corners, last = rows[:, 0], rows[:, 1:4], rows[:, 4:]
+    corners = np.rint((points - lower) / (upper - lower) * last)[in_box].astype(np.int64)
+    owners, last = owners[in_box], last[in_box]
     stride = lattice.resolutions[0] // start.resolutions[0]
-    cells = torch.minimum(corners // stride, last // stride - 1)
-    names = start.numbers(objects, cells)
-    row = torch.arange(len(names), device=names.device)
-    chooser = torch.full((start.size,), -1, device=names.device).scatter_reduce_(0, names, row, reduce="amax")
-    chosen = chooser.take(names) == row
-    return objects[chosen], corners[chosen], cells[chosen]
+    cells = np.minimum(corners // stride, last // stride - 1)
+    names = ((owners * start.width + cells[:, 0]) * start.width + cells[:, 1]) * start.width + cells[:, 2]
+    row_of_cell = np.empty(start.size, dtype=np.int64)  # read only where written
+    row_of_cell[names] = np.arange(len(names))  # the last of a cell stays
+    chosen = row_of_cell[names] == np.arange(len(names))
+    table = np.column_stack([owners, corners, cells])[chosen]
+    rows = torch.from_numpy(table).to(lattice.device)
+    return rows[:, 0], rows[:, 1:4], rows[:, 4:]
 
 
 def _checked_seeds(seeds: Sequence[ArrayLike], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
