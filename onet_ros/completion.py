@@ -445,4 +445,4 @@ def _drawn(points: NDArray[np.float64], count: int, seed: int) -> NDArray[np.flo
     """`count` of the points (N, 3), at random, as training draws them: some may come twice."""
     if not count:
         return points[:0]
-    return points[np.random.default_rng(seed).integers(len(points), size=count)]
+    return np.take(points, np.random.default_rng(seed).integers(len(points), size=count), axis=0)

@@ -1,4 +1,4 @@
-"""GPU kernels written in Triton, where Triton is installed; whoever uses one has another way as well."""
+"""GPU kernels written in Triton (`tl`), where Triton is installed; whoever uses one has another way as well."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch import Tensor
 
 try:
     import triton
+    import triton.language as tl
 except ImportError:  # builds of torch for a CPU or a Jetson come without
-    triton = None
+    triton = tl = None
 
 _logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ mode: it makes matrix products of width 32 a quarter faster, and the conversions
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -72,6 +73,7 @@ class FoldedLocalDecoder:
             last_bias=decoder.fc_out.bias,
         )
 
+    @cached_property
     def stacked(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The parts of all blocks one after the other, each in a row: (blocks, ...) contiguous."""
         later, first, first_bias, leave = (torch.stack(parts).contiguous() for parts in zip(*self.blocks, strict=True))

@@ -11,16 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from onet_ros.gpu_kernels import GpuKernels, jit
+from onet_ros.gpu_kernels import GpuKernels, jit, tl
 
 if TYPE_CHECKING:
     from onet_ros.networks.local_field import FoldedLocalDecoder
     from onet_ros.networks.planes import PixelProjection
-
-try:
-    import triton.language as tl
-except ImportError:  # see GpuKernels
-    pass
 
 ROWS = 64  # points of a program
 WIDTHS = (16, 32, 64, 128)  # of channels and hidden layers: what the matrix units take
@@ -38,7 +33,6 @@ class LocalFieldKernel:
 
     def __init__(self, layers: FoldedLocalDecoder, projection: PixelProjection, table: Tensor, resolution: int) -> None:
         self._layers, self._projection, self._table, self._resolution = layers, projection, table, resolution
-        self._stacked = layers.stacked()
 
     @staticmethod
     def fits(layers: FoldedLocalDecoder, table: Tensor) -> bool:
@@ -52,7 +46,7 @@ class LocalFieldKernel:
         """
         logits = points.new_empty(len(points))
         layers, projection = self._layers, self._projection
-        later, first, first_bias, leave = self._stacked
+        later, first, first_bias, leave = layers.stacked
         made = _kernels.launch(
             _logits,
             len(points),

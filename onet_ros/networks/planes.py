@@ -118,18 +118,11 @@ class PixelProjection:
         self.distance = view.distance
         in_camera = torch.cat([view.axes, -view.axes @ view.viewpoint.unsqueeze(2)], dim=2)  # (B, 3, 4)
         in_camera[:, :2] *= (view.distance / view.reach * (0.5 * resolution)).unsqueeze(2)
-        self.matrix = view.axes.new_zeros(view.axes.shape[0], 2 * len(kinds) + 1, 4)
-        for number, kind in enumerate(kinds):
-            rows = self.matrix[:, 2 * number : 2 * number + 2]
-            if kind == "camera":
-                rows.copy_(in_camera[:, :2])
-                continue
-            for row, axis in enumerate(_AXES[kind]):
-                per_unit = resolution / (_HIGH[axis] - _LOW[axis])
-                rows[:, row, axis] = per_unit
-                rows[:, row, 3] = -0.5 - per_unit * _LOW[axis]
-        self.matrix[:, -1] = in_camera[:, 2]
-        self.matrix = self.matrix.transpose(1, 2).contiguous()
+        rows = _plane_rows(tuple(kinds), resolution, view.axes.device).repeat(view.axes.shape[0], 1, 1)
+        for column in self._cameras:
+            rows[:, column : column + 2] = in_camera[:, :2]
+        rows[:, -1] = in_camera[:, 2]
+        self.matrix = rows.transpose(1, 2).contiguous()
 
     def project(self, number: int, points: Tensor, out: Tensor) -> None:
         """Write what `finish` goes on from: points (M, 3) of object `number` -> out (M, 2 K + 1)."""
@@ -164,6 +157,18 @@ class PixelProjection:
             for column in range(0, projected.shape[-1] - 1, 2)
         ]
         return torch.cat(pairs, dim=-1).clamp(0.0, resolution - 1.0), depth
+
+
+@lru_cache(maxsize=8)
+def _plane_rows(kinds: tuple[str, ...], resolution: int, device: torch.device) -> Tensor:
+    """(2 K + 1, 4) float32, of place and 1 -> columns and rows of the planes; nought where the camera decides."""
+    table = torch.zeros(2 * len(kinds) + 1, 4)
+    for number, kind in enumerate(kinds):
+        for row, axis in enumerate(_AXES.get(kind, ())):
+            per_unit = resolution / (_HIGH[axis] - _LOW[axis])
+            table[2 * number + row, axis] = per_unit
+            table[2 * number + row, 3] = -0.5 - per_unit * _LOW[axis]
+    return table.to(device)
 
 
 def cell_index(place: Tensor, resolution: int) -> Tensor:

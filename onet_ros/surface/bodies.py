@@ -10,6 +10,7 @@ import trimesh
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from onet_ros.surface.body_kernels import near_seeds
 from onet_ros.surface.field import SurfaceError
 from onet_ros.surface.mesh_batch import MeshBatch
 from onet_ros.surface.triangles import volume
@@ -106,16 +107,7 @@ def _supported(
     reach: Sequence[float],
 ) -> torch.Tensor:
     """(count,) bool, the pieces near a seed of their object; all of an object's whose bodies have none."""
-    several = torch.bincount(owners[bodies], minlength=len(batch)).tolist()
-    near = torch.zeros(len(batch.vertices), dtype=torch.bool, device=pieces.device)
-    end = 0
-    for number, vertices in enumerate(batch.vertex_counts):
-        start, end = end, end + vertices
-        own_seeds = np.asarray(seeds[number], dtype=np.float64)
-        if several[number] < 2 or not len(own_seeds):
-            near[start:end] = True
-        else:
-            near[start:end] = _within(batch.vertices[start:end], own_seeds, reach[number])
+    near = _near_seeds(batch, torch.bincount(owners[bodies], minlength=len(batch)) > 1, seeds, reach)
     supported = torch.zeros_like(bodies)
     supported[pieces[near]] = True
     has_any = torch.zeros(len(batch), dtype=torch.bool, device=pieces.device)
@@ -123,13 +115,45 @@ def _supported(
     return supported | ~has_any[owners]
 
 
-def _within(points: torch.Tensor, seeds: NDArray[np.float64], reach: float) -> torch.Tensor:
-    """(N,) bool, points (N, 3) with a seed within reach."""
-    if points.is_cuda:
-        others = torch.from_numpy(seeds).to(points)
-        return torch.cat([torch.cdist(some, others).amin(dim=1) <= reach for some in points.split(16_384)])
-    nearest, _ = cKDTree(seeds).query(points.numpy(), distance_upper_bound=reach)
-    return torch.from_numpy(np.isfinite(nearest))
+def _near_seeds(
+    batch: MeshBatch, several: torch.Tensor, seeds: Sequence[ArrayLike], reach: Sequence[float]
+) -> torch.Tensor:
+    """(V,) bool, vertices within reach of a seed of their object; all of those objects that have no seeds, or not
+    several (B,) bodies."""
+    arrays = [np.asarray(own, dtype=np.float64).reshape(-1, 3) for own in seeds]
+    counts = [len(own) for own in arrays]
+    asked = several & torch.tensor(counts, device=several.device).bool()
+    owners = batch.objects_of_vertices()
+    near = ~asked[owners]
+    if batch.vertices.is_cuda:
+        rows = asked[owners].nonzero().squeeze(1)
+        if len(rows):
+            first = torch.tensor(np.cumsum([0, *counts]), device=rows.device)
+            others = torch.from_numpy(np.concatenate(arrays)).float().to(rows.device)
+            limits = torch.tensor(reach, dtype=torch.float32, device=rows.device)
+            near[rows] = _within(batch.vertices[rows], owners[rows], others, first, limits)
+        return near
+    ends = np.cumsum([0, *batch.vertex_counts])
+    for number in asked.nonzero().flatten().tolist():
+        own = slice(ends[number], ends[number + 1])
+        nearest, _ = cKDTree(arrays[number]).query(batch.vertices[own].numpy(), distance_upper_bound=reach[number])
+        near[own] = torch.from_numpy(np.isfinite(nearest))
+    return near
+
+
+def _within(
+    points: torch.Tensor, owners: torch.Tensor, seeds: torch.Tensor, first: torch.Tensor, reach: torch.Tensor
+) -> torch.Tensor:
+    """`near_seeds`, without its kernel if need be."""
+    near = near_seeds(points, owners, seeds, first, reach)
+    if near is not None:
+        return near
+    of_seeds = torch.arange(len(reach), device=seeds.device).repeat_interleave(first.diff())
+    parts = []
+    for some, numbers in zip(points.float().split(16_384), owners.split(16_384), strict=True):
+        distances = torch.cdist(some, seeds).masked_fill(numbers[:, None] != of_seeds, torch.inf)
+        parts.append(distances.amin(dim=1) <= reach[numbers])
+    return torch.cat(parts)
 
 
 def _not_inside_others(

@@ -151,6 +151,28 @@ class Lattice:
         """(B, 3) metres, edge lengths of the cells."""
         return (self.upper - self.lower) / np.array(self.resolutions)[:, None]
 
+    # The same on the lattice's device.
+
+    @cached_property
+    def resolutions_there(self) -> torch.Tensor:
+        """(B,) int64."""
+        return torch.tensor(self.resolutions, device=self.device)
+
+    @cached_property
+    def lower_there(self) -> torch.Tensor:
+        """(B, 3) float64."""
+        return torch.from_numpy(self.lower).to(self.device)
+
+    @cached_property
+    def voxel_sizes_there(self) -> torch.Tensor:
+        """(B, 3) float64."""
+        return torch.from_numpy(self.voxel_sizes()).to(self.device)
+
+    @cached_property
+    def object_starts(self) -> torch.Tensor:
+        """(B + 1,) int64, the number of each object's first corner, and where the last one ends."""
+        return torch.arange(len(self.resolutions) + 1, device=self.device) * self.width**3
+
 
 @dataclass(frozen=True, eq=False)
 class GridBatch:

@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import torch
 
-from onet_ros.gpu_kernels import GpuKernels, jit
+from onet_ros.gpu_kernels import GpuKernels, jit, tl
 from onet_ros.surface.grid import INSIDE, OUTSIDE, UNKNOWN, Lattice
 from onet_ros.surface.grid_operations import CLAIMED, GridOperations
-
-try:
-    import triton.language as tl
-except ImportError:  # see GpuKernels
-    pass
 
 BLOCK = 256  # corners of a program
 _STATES = {"UNKNOWN": UNKNOWN, "INSIDE": INSIDE, "OUTSIDE": OUTSIDE, "CLAIMED": CLAIMED, "BLOCK": BLOCK}
@@ -74,7 +69,7 @@ class FusedGridOperations(GridOperations):
         return (self.sides == CLAIMED).nonzero().squeeze(1)
 
 
-# ruff: noqa: ANN001 - the arguments of a kernel are pointers, numbers and constants
+# ruff: noqa: ANN001, ANN202 - the arguments of a kernel are pointers, numbers and constants
 
 
 @jit
@@ -138,9 +133,10 @@ def _mark_all(  # type: ignore[no-untyped-def]
 
 
 @jit
-def _cell_ends(place, along, STEP: tl.constexpr, RATIO: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """Where along an axis the cells around a corner begin and end, in the lattice's own count: the first begins at the
-    first and ends at the second, where the other begins. In a cell's middle there is one, and the last two are the same.
+def _cell_ends(place, along, STEP: tl.constexpr, RATIO: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Where along an axis the cells around a corner begin and end, in the lattice's own count.
+
+    One begins at the first and ends at the second, where the other begins. In a cell's middle there is only one.
     """
     over = place % RATIO
     first = place - tl.where(over == 0, RATIO, over)
@@ -177,10 +173,10 @@ def _mark_near(  # type: ignore[no-untyped-def]
 
 
 @jit
-def _in_crossed_cell(  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _in_crossed_cell(  # type: ignore[no-untyped-def]
     sides, mask, x0, x1, x2, y0, y1, y2, z0, z1, z2, INSIDE: tl.constexpr, OUTSIDE: tl.constexpr
 ):
-    """Whether any of the eight cells between the given ends has corners on both sides. Ends are steps in the lattice."""
+    """Whether any of the eight cells between given steps in the lattice has corners on both sides."""
     # What is in each cell, as bits: 1 for inside, 2 for outside.
     cell_000 = tl.zeros_like(x0).to(tl.int32)
     cell_001 = cell_000

@@ -15,8 +15,8 @@ class GridOperations:
     Args:
         lattice: of B grids.
         samples: (lattice.size,) float32, the values; changed by `learn`.
-        sides: (lattice.size,) uint8, OUTSIDE, INSIDE, UNKNOWN or CLAIMED; outside the boxes OUTSIDE. Changed by `learn`,
-            and what is to be asked next may be CLAIMED by those who say what it is.
+        sides: (lattice.size,) uint8, OUTSIDE, INSIDE, UNKNOWN or CLAIMED; outside the boxes OUTSIDE. Changed by
+            `learn`; corners that are to be asked may be CLAIMED when that is said.
     """
 
     def __init__(self, lattice: Lattice, samples: torch.Tensor, sides: torch.Tensor) -> None:
@@ -35,7 +35,7 @@ class GridOperations:
     # What follows is for grids of one resolution.
 
     def halves(self, stride: int) -> torch.Tensor:
-        """(K,) corners every half `stride` along the axes, of crossed cells `stride` wide, of which nothing is known."""
+        """(K,) unknown corners every half `stride` along the axes, of crossed cells `stride` wide."""
         # The corners of this level, with a layer outside the box around them.
         level = self._cubes()[:, 1:-1:stride, 1:-1:stride, 1:-1:stride]
         crossed = _crossed(torch.nn.functional.pad(level, [1] * 6, value=OUTSIDE))
@@ -46,7 +46,7 @@ class GridOperations:
         return self.lattice.numbers(objects, stride * torch.stack([x, y, z], dim=1))
 
     def open_corners(self, near: torch.Tensor | None) -> torch.Tensor:
-        """(K,) corners of crossed cells of which nothing is known.
+        """(K,) unknown corners of crossed cells.
 
         Args:
             near: (N,) the corners that were asked last, if no others can have made a cell a crossed one.

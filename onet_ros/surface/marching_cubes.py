@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import lru_cache
 
-import mcubes
 import numpy as np
 import torch
 import trimesh
-from numpy.typing import NDArray
 
 from onet_ros.surface.field import BatchField, Field, SurfaceError, batch_of_one, evaluate_batch
 from onet_ros.surface.grid import INSIDE, GridBatch, GridField, Lattice
+from onet_ros.surface.marching_kernels import march
+from onet_ros.surface.marching_table import case_table
 from onet_ros.surface.mesh_batch import MeshBatch
 
 # The least distance of a vertex from a grid corner, as a fraction of the edge it lies on. Vertices at a corner (values
@@ -78,6 +77,10 @@ def polygonise(
     grids: GridBatch, field: BatchField | None = None, refinement_steps: int = 0, chunk_size: int = 0
 ) -> MeshBatch:
     """`extract_meshes`, left on the device that the grids are on."""
+    marched = march(grids, field, refinement_steps, chunk_size, CORNER_CLEARANCE)
+    if marched is not None:
+        counts = marched.vertex_counts, marched.face_counts
+        return MeshBatch(marched.vertices, marched.faces, *counts, errors=_errors(grids, marched.face_counts))
     lattice, cells = grids.lattice, grids.cells
     corners = cells.unsqueeze(1) + lattice.offsets(_CORNERS)
     inside = grids.sides.take(corners) == INSIDE
@@ -91,8 +94,12 @@ def polygonise(
         faces=faces,
         vertex_counts=torch.bincount(edges.objects, minlength=len(grids)).tolist(),
         face_counts=face_counts,
-        errors={number: _no_surface(grids, number) for number, count in enumerate(face_counts) if not count},
+        errors=_errors(grids, face_counts),
     )
+
+
+def _errors(grids: GridBatch, face_counts: list[int]) -> dict[int, SurfaceError]:
+    return {number: _no_surface(grids, number) for number, count in enumerate(face_counts) if not count}
 
 
 def _no_surface(grids: GridBatch, number: int) -> SurfaceError:
@@ -157,7 +164,7 @@ def _crossed_edges(
     end = corner_values.flatten()[8 * cell + torch.tensor(ends, device=cell.device)[axis]].double() - grids.threshold
     lower_end, axis = lattice.coordinates(grids.cells[cell]), axis.unsqueeze(1)
     objects = lattice.objects(grids.cells[cell])
-    resolution = torch.tensor(lattice.resolutions, device=cell.device)[objects]
+    resolution = lattice.resolutions_there[objects]
     along = lower_end.gather(1, axis).squeeze(1)
     in_box = true_ends = (along >= 0) & (along < resolution)
     if grids.made_up is not None:
@@ -174,8 +181,8 @@ def _crossed_edges(
         start=start,
         end=end,
         fraction=fraction.clamp(CORNER_CLEARANCE, 1 - CORNER_CLEARANCE),
-        lower=torch.from_numpy(lattice.lower).to(cell.device)[objects],
-        voxel_size=torch.from_numpy(lattice.voxel_sizes()).to(cell.device)[objects],
+        lower=lattice.lower_there[objects],
+        voxel_size=lattice.voxel_sizes_there[objects],
     )
 
 
@@ -214,26 +221,3 @@ def _faces(
     edge_axes = torch.arange(3, device=cells.device).repeat(8)
     owners = rank.take(cells[cell].unsqueeze(1) + edge_steps.take(edges))
     return vertex_ids.take(owners * 3 + edge_axes.take(edges)), cell
-
-
-@lru_cache(maxsize=1)
-def case_table() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """PyMCubes' triangles of each case, read off by giving it one cell at a time.
-
-    Case c has corner k inside where bit k of c is set; corner k is at the binary digits of k, x first. An edge of the
-    cell is named 3 k + a, after the corner k it starts at and its axis a.
-
-    Returns:
-        (256, 5, 3) int64, edges of the vertices of up to five triangles, counter-clockwise from outside;
-        (256,) int64, how many of the five are used.
-    """
-    triangles = np.zeros((256, 5, 3), dtype=np.int64)
-    counts = np.zeros(256, dtype=np.int64)
-    for case in range(1, 255):
-        cell = ((case >> np.arange(8)) & 1).reshape(2, 2, 2).astype(np.float64)
-        vertices, faces = mcubes.marching_cubes(cell, 0.5)
-        axes = np.argmax(vertices == 0.5, axis=1)
-        edges = 3 * (np.floor(vertices).astype(np.int64) @ (4, 2, 1)) + axes
-        counts[case] = len(faces)
-        triangles[case, : len(faces)] = edges[faces.astype(np.int64)]
-    return triangles, counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
+from onet_ros.surface.body_kernels import connected
 from onet_ros.surface.field import SurfaceError
 
 
@@ -47,7 +49,7 @@ class MeshBatch:
         first_vertices = np.cumsum([0, *self.vertex_counts])
         first = torch.from_numpy(first_vertices[:-1]).to(self.faces.device)
         own = self.faces - first.repeat_interleave(self._counts(self.face_counts), output_size=len(self.faces))[:, None]
-        vertices, faces = _on_host(self.vertices), _on_host(own)
+        vertices, faces = _on_host(self.vertices, torch.float64), _on_host(own.int(), torch.int64)
         first_faces = np.cumsum([0, *self.face_counts])
         return [
             self.errors.get(number)
@@ -83,7 +85,9 @@ class MeshBatch:
         the objects."""
         if not self.faces.is_cuda:
             return torch.from_numpy(_labels(self.faces.numpy(), len(self.vertices)))
-        roots = _roots(self.faces, len(self.vertices))
+        roots = connected(self.faces, len(self.vertices))
+        if roots is None:
+            roots = _roots(self.faces, len(self.vertices))
         is_root = roots == torch.arange(len(roots), device=roots.device)
         return (is_root.cumsum(0) - 1)[roots]
 
@@ -129,8 +133,19 @@ def _roots(faces: torch.Tensor, vertices: int) -> torch.Tensor:
         names = found
 
 
-def _on_host(values: torch.Tensor) -> NDArray[np.generic]:
-    """The values in host memory; from a GPU into pinned memory, which is theirs as long as they live."""
+def _on_host(values: torch.Tensor, dtype: torch.dtype) -> NDArray[np.generic]:
+    """The values in host memory, of this type.
+
+    From a GPU they come through pinned memory that is kept: making some takes longer than copying into it.
+    """
     if not values.is_cuda:
-        return values.numpy()
-    return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values).numpy()
+        return values.to(dtype).numpy()
+    size = values.numel() * values.element_size()
+    if len(getattr(_staging, "bytes", ())) < size:
+        _staging.bytes = torch.empty(2 * size, dtype=torch.uint8, pin_memory=True)
+    staged = _staging.bytes[:size].view(values.dtype).view(values.shape).copy_(values)
+    host: NDArray[np.generic] = staged.to(dtype, copy=True).numpy()
+    return host
+
+
+_staging = threading.local()

@@ -283,7 +283,7 @@ class _LevelTracker(_Tracker):
 
 @lru_cache(maxsize=8)
 def _final_lattice(start: StartCorners, doublings: int) -> tuple[Lattice, torch.Tensor]:
-    """The lattice of the final grids of start grids, and (N,) int64 what numbers the start grids' corners have there."""
+    """The lattice of the final grids of start grids, and (N,) int64 the numbers of the start grids' corners in it."""
     coarse = start.lattice
     resolutions = [resolution << doublings for resolution in coarse.resolutions]
     lattice = Lattice(resolutions, coarse.lower, coarse.upper, coarse.device)

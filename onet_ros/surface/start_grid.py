@@ -177,7 +177,9 @@ class StartGrid:
         corners = (places.unsqueeze(1) + _steps(_CORNERS_AROUND, places.device)).clamp(min=-1)
         last = torch.tensor(self.lattice.resolutions, device=places.device)[objects] + 1
         corners = torch.minimum(corners, last[:, None, None])
-        around = self._sides.take(self.lattice.numbers(objects.repeat_interleave(64), corners.flatten(0, 1))).view(-1, 64)
+        around = self._sides.take(self.lattice.numbers(objects.repeat_interleave(64), corners.flatten(0, 1))).view(
+            -1, 64
+        )
         low, high = around.aminmax(dim=1)
         return low == high
 

@@ -1,4 +1,4 @@
-"""What is asked next, and the kernels that say the same."""
+"""Kernels for a GPU give what the operations give that they take the place of; in Triton's interpreter, on a CPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-IN_THE_INTERPRETER = """
+GRIDS = """
 import numpy as np
 import torch
 from analytic_fields import LOWER, UPPER
@@ -18,7 +18,7 @@ from onet_ros.surface.grid import OUTSIDE, UNKNOWN, Lattice
 from onet_ros.surface.grid_kernels import FusedGridOperations
 from onet_ros.surface.grid_operations import CLAIMED, GridOperations
 
-shapes, start, stride = SHAPES[1:], 8, 4
+shapes, start, stride = SHAPES[1:3], 4, 4
 field = side_by_side(*shapes)
 lattice = Lattice([start * stride] * len(shapes), *boxes(len(shapes)), "cpu")
 
@@ -67,11 +67,58 @@ assert torch.equal(plain.crossed_cells(), fused.crossed_cells()) and len(plain.c
 """
 
 
-def test_kernels_say_what_the_operations_say():
-    """In Triton's interpreter, which needs no GPU."""
+SURFACES = """
+import numpy as np
+import torch
+from analytic_fields import LOWER, UPPER
+from test_surface_batches import SHAPES, boxes, side_by_side
+from onet_ros.gpu_kernels import GpuKernels
+from onet_ros.surface.coarse import covering_grids
+from onet_ros.surface.marching_cubes import polygonise
+from onet_ros.surface.mise import sample_grids_mise
+from onet_ros.surface.settings import ExtractionSettings
+
+field = side_by_side(*SHAPES[1:])
+grids = sample_grids_mise(field, *boxes(3), 0.0, ExtractionSettings(8, 1))
+thick, raised = covering_grids(grids, field, 0.95)
+cases = [(grids, field, steps) for steps in (0, 1, 2)] + [(thick, raised, 1)]
+expected = [polygonise(*case) for case in cases]
+GpuKernels.fit = lambda self, tensor: True
+for case, plain in zip(cases, expected):
+    found = polygonise(*case)
+    assert found.vertex_counts == plain.vertex_counts and found.face_counts == plain.face_counts
+    assert torch.equal(found.faces, plain.faces)
+    assert (found.vertices - plain.vertices).abs().max() < 1e-7
+"""
+
+BODIES = """
+import numpy as np
+import torch
+from onet_ros.surface.body_kernels import connected, near_seeds
+from onet_ros.surface.bodies import _within
+from onet_ros.surface.mesh_batch import _roots
+from onet_ros.gpu_kernels import GpuKernels
+
+generator = torch.Generator().manual_seed(0)
+faces = torch.randint(400, (260, 3), generator=generator)
+points = torch.rand(300, 3, generator=generator, dtype=torch.float64)
+owners = torch.arange(3).repeat_interleave(100)
+seeds, first = torch.rand(90, 3, generator=generator), torch.tensor([0, 50, 50, 90])
+limits = torch.tensor([0.1, 0.1, 0.2])
+within = _within(points, owners, seeds, first, limits)
+assert connected(faces, 400) is None and 0 < within.sum() < 200
+GpuKernels.fit = lambda self, tensor: True
+assert torch.equal(connected(faces, 400), _roots(faces, 400))
+assert len(_roots(faces, 400).unique()) > 20
+assert torch.equal(near_seeds(points, owners, seeds, first, limits), within)
+"""
+
+
+@pytest.mark.parametrize("script", [GRIDS, SURFACES, BODIES], ids=["grids", "surfaces", "bodies"])
+def test_kernels_give_what_the_operations_give(script: str):
     pytest.importorskip("triton", reason="Triton is not installed")
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     paths = [str(Path(__file__).parent), *sys.path]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    done = subprocess.run([sys.executable, "-c", IN_THE_INTERPRETER], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
