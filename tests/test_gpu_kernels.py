@@ -15,7 +15,7 @@ import torch
 from analytic_fields import LOWER, UPPER
 from test_surface_batches import SHAPES, boxes, side_by_side
 from onet_ros.surface.grid import OUTSIDE, UNKNOWN, Lattice
-from onet_ros.surface.grid_kernels import FusedGridOperations
+from onet_ros.surface.grid_kernels import REACH, FusedGridOperations
 from onet_ros.surface.grid_operations import CLAIMED, GridOperations
 
 shapes, start, stride = SHAPES[1:3], 4, 4
@@ -43,7 +43,7 @@ def ask(corners):
     values = field(points, objects)
     for one in (plain, fused):
         one.learn(corners, values, 0.0)
-        one.sides[one.sides == CLAIMED] = UNKNOWN  # what was claimed and is not asked here
+        one.sides[one.sides >= CLAIMED] = UNKNOWN  # what was claimed and is not asked here
     assert torch.equal(plain.samples, fused.samples) and torch.equal(plain.sides, fused.sides)
 
 ask(corners)
@@ -54,15 +54,22 @@ while stride > 1:
     stride //= 2
     # A part of them only, so that much is left for following.
     ask(corners[torch.arange(len(corners)) % 3 > 0])
-near = None
+near, spread = None, 0
 while True:
-    corners = plain.open_corners(near)
-    assert torch.equal(fused.open_corners(near), corners)
+    wanted, corners = plain.open_corners(near), fused.open_corners(near)
+    if near is None:
+        assert torch.equal(corners, wanted)
+    # Those that are wanted, and unknown ones about them.
+    assert torch.isin(wanted, corners).all() and bool(len(wanted)) == bool(len(corners))
+    assert (plain.sides[corners] == UNKNOWN).all()
     if not len(corners):
         break
+    far = (lattice.coordinates(corners)[:, None] - lattice.coordinates(wanted)).abs().amax(dim=2).amin(dim=1)
+    assert far.max() <= REACH
+    spread += len(corners) - len(wanted)
     ask(corners)
     near, rounds = corners, rounds + 1
-assert rounds > 1
+assert rounds > 1 and spread
 assert torch.equal(plain.crossed_cells(), fused.crossed_cells()) and len(plain.crossed_cells())
 """
 
@@ -94,8 +101,7 @@ for case, plain in zip(cases, expected):
 BODIES = """
 import numpy as np
 import torch
-from onet_ros.surface.body_kernels import connected, near_seeds
-from onet_ros.surface.bodies import _within
+from onet_ros.surface.body_kernels import connected, within_reach
 from onet_ros.surface.mesh_batch import _roots
 from onet_ros.gpu_kernels import GpuKernels
 
@@ -105,12 +111,12 @@ points = torch.rand(300, 3, generator=generator, dtype=torch.float64)
 owners = torch.arange(3).repeat_interleave(100)
 seeds, first = torch.rand(90, 3, generator=generator), torch.tensor([0, 50, 50, 90])
 limits = torch.tensor([0.1, 0.1, 0.2])
-within = _within(points, owners, seeds, first, limits)
-assert connected(faces, 400) is None and 0 < within.sum() < 200
+within = within_reach(points, owners, seeds, first, limits)
+assert connected(faces, 400) is None and 100 < within.sum() < 250
 GpuKernels.fit = lambda self, tensor: True
 assert torch.equal(connected(faces, 400), _roots(faces, 400))
 assert len(_roots(faces, 400).unique()) > 20
-assert torch.equal(near_seeds(points, owners, seeds, first, limits), within)
+assert torch.equal(within_reach(points, owners, seeds, first, limits), within)
 """
 
 

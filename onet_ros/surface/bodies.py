@@ -10,7 +10,7 @@ import trimesh
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
-from onet_ros.surface.body_kernels import near_seeds
+from onet_ros.surface.body_kernels import within_reach
 from onet_ros.surface.field import SurfaceError
 from onet_ros.surface.mesh_batch import MeshBatch
 from onet_ros.surface.triangles import volume
@@ -122,38 +122,21 @@ def _near_seeds(
     several (B,) bodies."""
     arrays = [np.asarray(own, dtype=np.float64).reshape(-1, 3) for own in seeds]
     counts = [len(own) for own in arrays]
-    asked = several & torch.tensor(counts, device=several.device).bool()
-    owners = batch.objects_of_vertices()
-    near = ~asked[owners]
+    device = batch.vertices.device
     if batch.vertices.is_cuda:
-        rows = asked[owners].nonzero().squeeze(1)
-        if len(rows):
-            first = torch.tensor(np.cumsum([0, *counts]), device=rows.device)
-            others = torch.from_numpy(np.concatenate(arrays)).float().to(rows.device)
-            limits = torch.tensor(reach, dtype=torch.float32, device=rows.device)
-            near[rows] = _within(batch.vertices[rows], owners[rows], others, first, limits)
-        return near
+        # An object that is not asked about has no end of reach.
+        limits = torch.where(several, torch.tensor(reach, dtype=torch.float32, device=device), torch.inf)
+        first = torch.tensor(np.cumsum([0, *counts]), device=device)
+        others = torch.from_numpy(np.concatenate(arrays).astype(np.float32)).to(device)
+        return within_reach(batch.vertices, batch.objects_of_vertices(), others, first, limits)
+    near = torch.ones(len(batch.vertices), dtype=torch.bool)
     ends = np.cumsum([0, *batch.vertex_counts])
-    for number in asked.nonzero().flatten().tolist():
-        own = slice(ends[number], ends[number + 1])
-        nearest, _ = cKDTree(arrays[number]).query(batch.vertices[own].numpy(), distance_upper_bound=reach[number])
-        near[own] = torch.from_numpy(np.isfinite(nearest))
+    for number in several.nonzero().flatten().tolist():
+        if counts[number]:
+            own = slice(ends[number], ends[number + 1])
+            nearest, _ = cKDTree(arrays[number]).query(batch.vertices[own].numpy(), distance_upper_bound=reach[number])
+            near[own] = torch.from_numpy(np.isfinite(nearest))
     return near
-
-
-def _within(
-    points: torch.Tensor, owners: torch.Tensor, seeds: torch.Tensor, first: torch.Tensor, reach: torch.Tensor
-) -> torch.Tensor:
-    """`near_seeds`, without its kernel if need be."""
-    near = near_seeds(points, owners, seeds, first, reach)
-    if near is not None:
-        return near
-    of_seeds = torch.arange(len(reach), device=seeds.device).repeat_interleave(first.diff())
-    parts = []
-    for some, numbers in zip(points.float().split(16_384), owners.split(16_384), strict=True):
-        distances = torch.cdist(some, seeds).masked_fill(numbers[:, None] != of_seeds, torch.inf)
-        parts.append(distances.amin(dim=1) <= reach[numbers])
-    return torch.cat(parts)
 
 
 def _not_inside_others(

@@ -8,6 +8,7 @@ from onet_ros.gpu_kernels import GpuKernels, jit, tl
 
 BLOCK = 128
 SEEDS = 32  # that are looked at together
+CHUNK = 1024  # points whose distances from all seeds are known at once, where there is no kernel
 
 _kernels = GpuKernels("bodies are told apart operation by operation")
 
@@ -31,10 +32,10 @@ def connected(faces: torch.Tensor, vertices: int) -> torch.Tensor | None:
     return None
 
 
-def near_seeds(
+def within_reach(
     points: torch.Tensor, objects: torch.Tensor, seeds: torch.Tensor, first_seeds: torch.Tensor, reach: torch.Tensor
-) -> torch.Tensor | None:
-    """(N,) bool, points with a seed of their object within reach; None without kernels.
+) -> torch.Tensor:
+    """(N,) bool, points with a seed of their object within reach, and those whose object has no seeds.
 
     Args:
         points: (N, 3) float64.
@@ -43,11 +44,19 @@ def near_seeds(
         first_seeds: (B + 1,) int64, where each object's seeds begin, and where the last one's end.
         reach: (B,) float32.
     """
-    if not _kernels.fit(points):
-        return None
-    near = torch.empty(len(points), dtype=torch.bool, device=points.device)
-    arguments = (points, objects, seeds, first_seeds, reach, near.view(torch.uint8), len(points))
-    return near if _kernels.launch(_near, len(points), BLOCK, *arguments, SEEDS=SEEDS, BLOCK=BLOCK) else None
+    if _kernels.fit(points):
+        near = torch.empty(len(points), dtype=torch.bool, device=points.device)
+        arguments = (points, objects, seeds, first_seeds, reach, near.view(torch.uint8), len(points))
+        if _kernels.launch(_near, len(points), BLOCK, *arguments, SEEDS=SEEDS, BLOCK=BLOCK):
+            return near
+    counts = first_seeds.diff()
+    of_seeds = torch.arange(len(counts), device=seeds.device).repeat_interleave(counts)
+    parts = []
+    for some, numbers in zip(points.float().split(CHUNK), objects.split(CHUNK), strict=True):
+        distances = torch.cdist(some, seeds, compute_mode="donot_use_mm_for_euclid_dist")
+        within = (distances <= reach[numbers, None]) & (numbers[:, None] == of_seeds)
+        parts.append(within.any(dim=1) | (counts[numbers] == 0))
+    return torch.cat(parts)
 
 
 # ruff: noqa: ANN001, ANN202 - the arguments of a kernel are pointers, numbers and constants
@@ -101,7 +110,7 @@ def _near(  # type: ignore[no-untyped-def]
     owner = tl.load(objects + row, mask, 0)
     seed, end = tl.load(first_seeds + owner, mask, 0), tl.load(first_seeds + owner + 1, mask, 0)
     limit = tl.load(reach + owner, mask, 0.0)
-    found = row < 0
+    found = seed == end
     looking = mask & (seed < end)
     while tl.max(looking.to(tl.int32), axis=0) > 0:
         each = seed[:, None] + tl.arange(0, SEEDS)[None, :]

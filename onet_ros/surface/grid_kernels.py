@@ -13,6 +13,10 @@ from onet_ros.surface.grid import INSIDE, OUTSIDE, UNKNOWN, Lattice
 from onet_ros.surface.grid_operations import CLAIMED, GridOperations
 
 BLOCK = 256  # corners of a program
+# In a late round few questions are open, and the next few lead on to others: what lies within so many corners of one is
+# asked with it. On twelve objects at 128 cells that makes 7 rounds of 13, for 1.3 % more points.
+REACH = 3
+SPREAD = CLAIMED + 1  # a corner that is asked with another
 _STATES = {"UNKNOWN": UNKNOWN, "INSIDE": INSIDE, "OUTSIDE": OUTSIDE, "CLAIMED": CLAIMED, "BLOCK": BLOCK}
 
 _kernels = GpuKernels("grids are gone through operation by operation")
@@ -47,7 +51,8 @@ class FusedGridOperations(GridOperations):
             made = self._mark_all(1, 1)
         else:
             count = 27 * len(near)
-            made = _kernels.launch(_mark_near, count, BLOCK, self.sides, near, count, self.lattice.width, **_STATES)
+            arguments = (self.sides, near, count, self.lattice.width)
+            made = _kernels.launch(_mark_near, count, BLOCK, *arguments, REACH=REACH, SPREAD=SPREAD, **_STATES)
         return self._claimed() if made else super().open_corners(near)
 
     def crossed_cells(self) -> torch.Tensor:
@@ -66,7 +71,7 @@ class FusedGridOperations(GridOperations):
         return _kernels.launch(_mark_all, count, BLOCK, *arguments, STEP=step, RATIO=cell // step, **_STATES)
 
     def _claimed(self) -> torch.Tensor:
-        return (self.sides == CLAIMED).nonzero().squeeze(1)
+        return (self.sides >= CLAIMED).nonzero().squeeze(1)
 
 
 # ruff: noqa: ANN001, ANN202 - the arguments of a kernel are pointers, numbers and constants
@@ -153,23 +158,41 @@ def _mark_near(  # type: ignore[no-untyped-def]
     near,
     count,
     width,
+    REACH: tl.constexpr,
     UNKNOWN: tl.constexpr,
     INSIDE: tl.constexpr,
     OUTSIDE: tl.constexpr,
     CLAIMED: tl.constexpr,
+    SPREAD: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """The 27 corners in and around each of those given."""
+    """The 27 corners in and around each of those given, and then what lies about those that were claimed.
+
+    A corner that another program has just found to lie about one of its own is still as good as unknown, so that what
+    is claimed in the end does not depend on who comes first.
+    """
     number = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = number < count
     step = number % 27
     square = width * width
     corner = tl.load(near + number // 27, mask, 0)
     corner += (step // 9 - 1) * square + (step // 3 % 3 - 1) * width + step % 3 - 1
-    unknown = mask & (tl.load(sides + corner, mask, OUTSIDE) == UNKNOWN)
+    state = tl.load(sides + corner, mask, OUTSIDE)
+    unknown = mask & ((state == UNKNOWN) | (state == SPREAD))
     x0, x2 = corner - square, corner + square
-    found = _in_crossed_cell(sides, unknown, x0, corner, x2, -width, 0, width, -1, 0, 1, INSIDE, OUTSIDE)
-    tl.store(sides + corner, CLAIMED, unknown & found)
+    found = unknown & _in_crossed_cell(sides, unknown, x0, corner, x2, -width, 0, width, -1, 0, 1, INSIDE, OUTSIDE)
+    tl.store(sides + corner, CLAIMED, found)
+    if tl.max(found.to(tl.int32), axis=0) > 0:
+        line = corner // width
+        plane = line // width
+        x, y, z = plane % width, line - plane * width, corner - line * width
+        wide: tl.constexpr = 2 * REACH + 1
+        for other in range(wide * wide * wide):
+            dx, dy, dz = other // (wide * wide) - REACH, other // wide % wide - REACH, other % wide - REACH
+            in_box = (x + dx > 0) & (x + dx < width - 1) & (y + dy > 0) & (y + dy < width - 1)
+            in_box = found & in_box & (z + dz > 0) & (z + dz < width - 1)
+            place = sides + corner + dx * square + dy * width + dz
+            tl.store(place, SPREAD, in_box & (tl.load(place, in_box, OUTSIDE) == UNKNOWN))
 
 
 @jit

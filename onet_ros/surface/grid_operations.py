@@ -46,7 +46,7 @@ class GridOperations:
         return self.lattice.numbers(objects, stride * torch.stack([x, y, z], dim=1))
 
     def open_corners(self, near: torch.Tensor | None) -> torch.Tensor:
-        """(K,) unknown corners of crossed cells.
+        """(K,) unknown corners of crossed cells, if there are any perhaps with others about them.
 
         Args:
             near: (N,) the corners that were asked last, if no others can have made a cell a crossed one.

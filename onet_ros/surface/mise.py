@@ -176,7 +176,7 @@ class _Tracker(ABC):
         owners, places = owners[alone], places[alone]
         if not len(owners):
             return
-        last = torch.tensor(lattice.resolutions, device=lattice.device)[owners]
+        last = lattice.resolutions_there[owners]
         reach = torch.arange(-(self.stride // 2), self.stride // 2 + 1, device=lattice.device)
         star = (reach[:, None, None] * torch.from_numpy(_AXIS_STEPS).to(reach)).flatten(0, 1)
         corners = torch.minimum((places[:, None] + star).clamp(min=0), last[:, None, None])

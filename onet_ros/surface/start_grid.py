@@ -175,7 +175,7 @@ class StartGrid:
         """(K,) bool: nothing is crossed in the start cell (K, 3) int64 of an object (K,), nor in the 26 around it."""
         # All their corners are on one side; a layer of corners outside is around each box, and beyond it nothing.
         corners = (places.unsqueeze(1) + _steps(_CORNERS_AROUND, places.device)).clamp(min=-1)
-        last = torch.tensor(self.lattice.resolutions, device=places.device)[objects] + 1
+        last = self.lattice.resolutions_there[objects] + 1
         corners = torch.minimum(corners, last[:, None, None])
         around = self._sides.take(self.lattice.numbers(objects.repeat_interleave(64), corners.flatten(0, 1))).view(
             -1, 64
@@ -240,31 +240,34 @@ def one_seed_per_cell(
     Raises:
         SurfaceError: not one list for each grid, wrong shapes, coordinates that are not finite.
     """
-    points, owners = _checked_seeds(seeds, len(lattice.resolutions))
-    lower, upper = lattice.lower[owners], lattice.upper[owners]
-    last = np.array(lattice.resolutions)[owners, None]
-    in_box = ((points >= lower) & (points <= upper)).all(axis=1)
-    corners = np.rint((points - lower) / (upper - lower) * last)[in_box].astype(np.int64)
-    owners, last = owners[in_box], last[in_box]
+    table = torch.from_numpy(_checked_seeds(seeds, len(lattice.resolutions))).to(lattice.device)
+    owners, points = table[:, 0].long(), table[:, 1:]
+    lower, voxel_sizes = lattice.lower_there[owners], lattice.voxel_sizes_there[owners]
+    last = lattice.resolutions_there[owners].unsqueeze(1)
+    places = (points - lower) / voxel_sizes
+    in_box = ((places >= 0.0) & (places <= last)).all(dim=1)
     stride = lattice.resolutions[0] // start.resolutions[0]
-    cells = np.minimum(corners // stride, last // stride - 1)
-    names = ((owners * start.width + cells[:, 0]) * start.width + cells[:, 1]) * start.width + cells[:, 2]
-    row_of_cell = np.empty(start.size, dtype=np.int64)  # read only where written
-    row_of_cell[names] = np.arange(len(names))  # the last of a cell stays
-    chosen = row_of_cell[names] == np.arange(len(names))
-    table = np.column_stack([owners, corners, cells])[chosen]
-    rows = torch.from_numpy(table).to(lattice.device)
-    return rows[:, 0], rows[:, 1:4], rows[:, 4:]
+    corners = torch.minimum(places.round().long().clamp(min=0), last)
+    cells = torch.minimum(corners // stride, last // stride - 1)
+    names = start.numbers(owners, cells).where(in_box, start.size)
+    row = torch.arange(len(names), device=names.device)
+    last_row = torch.full((start.size + 1,), -1, device=names.device).scatter_reduce_(0, names, row, reduce="amax")
+    chosen = ((last_row[names] == row) & in_box).nonzero().squeeze(1)
+    return owners[chosen], corners[chosen], cells[chosen]
 
 
-def _checked_seeds(seeds: Sequence[ArrayLike], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """All seeds (S, 3), and the object of each (S,)."""
-    arrays = [np.asarray(array, dtype=np.float64) for array in seeds]
+def _checked_seeds(seeds: Sequence[ArrayLike], count: int) -> NDArray[np.float64]:
+    """(S, 4) of all seeds the object and the place."""
+    arrays = [np.asarray(array) for array in seeds]
     if len(arrays) != count:
         raise SurfaceError(f"seeds must be one list for each of {count} objects, got {len(arrays)}")
     for array in arrays:
         if array.ndim != 2 or array.shape[1] != 3:
             raise SurfaceError(f"seeds must have shape (S, 3), got {array.shape}")
-        if not np.isfinite(array).all():
-            raise SurfaceError(f"seeds must be finite, got {array[~np.isfinite(array).all(axis=1)][0].tolist()}")
-    return np.concatenate(arrays), np.repeat(np.arange(count), [len(array) for array in arrays])
+    table = np.empty((sum(len(array) for array in arrays), 4))
+    table[:, 0] = np.repeat(np.arange(count), [len(array) for array in arrays])
+    np.concatenate(arrays, out=table[:, 1:])
+    finite = np.isfinite(table).all(axis=1)
+    if not finite.all():
+        raise SurfaceError(f"seeds must be finite, got {table[~finite][0, 1:].tolist()}")
+    return table
