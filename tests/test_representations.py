@@ -93,7 +93,8 @@ class TestMemory:
     def test_both_are_measured_in_processes_of_their_own(self):
         uses = {(use.kind, use.resolution): use for use in memory_uses(model_path("voxels"), (32, 64, 128), 64)}
         assert uses[FIELD, 32].parameters == uses[FIELD, 128].parameters
-        assert uses[DENSE, 64].peak == pytest.approx(dense_peak(64, 64), rel=0.6)
+        # On top of what goes in and comes out, oneDNN keeps two copies in its own layout where there is no AVX-512.
+        assert 0.9 * dense_peak(64, 64) < uses[DENSE, 64].peak < 4.0 * dense_peak(64, 64)
         assert not uses[DENSE, 128].measured
         assert uses[FIELD, 128].peak < uses[DENSE, 128].peak / 5
 
