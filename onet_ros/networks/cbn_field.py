@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from onet_ros.networks.cbn_decoder import CBNDecoder, ConditionalBatchNorm, ConditionalBlock
-from onet_ros.networks.runs import rows_at_once, runs_of, side_by_side
+from onet_ros.runs import rows_at_once, runs_of, side_by_side
 
 ROWS_PER_CORE = 1024  # of 256 features: measured best from 512 to 2048, both precisions
 

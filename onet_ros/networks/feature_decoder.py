@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from onet_ros.networks.runs import rows_at_once, runs_of
+from onet_ros.runs import rows_at_once, runs_of
 
 ROWS_PER_CORE = 4096
 

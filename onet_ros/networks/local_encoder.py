@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from onet_ros.networks.observation import Observation
-from onet_ros.networks.planes import KINDS, CameraView, cell_index, place_on_plane, scatter_mean
+from onet_ros.networks.planes import (
+    KINDS,
+    CameraView,
+    cell_index,
+    place_on_plane,
+    scatter_mean,
+    scatter_mean_of_own,
+)
 from onet_ros.networks.pointnet import ResidualBlock
 
 
@@ -142,14 +149,13 @@ class LocalEncoder(nn.Module):
         features = self.blocks[0](features)
         local = torch.zeros_like(features)
         for index in indices:
-            pooled, _ = scatter_mean(features, index, self.resolution**2)
-            local = local + pooled.gather(1, index.unsqueeze(2).expand_as(features))
+            local = local + scatter_mean_of_own(features, index, self.resolution**2)
         out: Tensor = self.blocks[1](torch.cat([features, local], dim=2))
         return out
 
     def _plane(self, layer: nn.Module, features: Tensor, own: Tensor, index: Tensor) -> Tensor:
         """Features pooled onto one plane, with two channels that say whether a cell saw the object or background."""
-        pooled, _ = scatter_mean(layer(features), index, self.resolution**2)
+        pooled = scatter_mean(layer(features), index, self.resolution**2)
         marks = torch.cat([own, 1.0 - own], dim=2)
         seen = torch.zeros(*pooled.shape[:2], 2, device=own.device).scatter_reduce(
             1, index.unsqueeze(2).expand_as(marks), marks, reduce="amax"

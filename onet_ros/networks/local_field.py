@@ -19,7 +19,7 @@ from onet_ros.networks.local_decoder import LocalDecoder
 from onet_ros.networks.local_encoder import PlaneCode
 from onet_ros.networks.local_kernel import LocalFieldKernel
 from onet_ros.networks.planes import PixelProjection
-from onet_ros.networks.runs import rows_at_once, runs_of
+from onet_ros.runs import rows_at_once, runs_of
 
 ROWS_PER_CORE = 4096  # of 32 features: measured best from 2048 to 8192
 

@@ -27,7 +27,7 @@ from onet_ros.networks.checkpoint import WEIGHTS_FILE, Checkpoint, CheckpointErr
 from onet_ros.networks.observation import AnyObservation, ImageObservation, Observation, VoxelObservation
 from onet_ros.networks.occupancy_network import OccupancyNetwork, check_kind
 from onet_ros.networks.onnx_graphs import EncoderGraph, graphs_of
-from onet_ros.networks.runs import side_by_side
+from onet_ros.runs import side_by_side
 
 ENCODER_FILE, DECODER_FILE = "encoder.onnx", "decoder.onnx"
 DIGEST = "weights_sha256"

@@ -177,15 +177,27 @@ def cell_index(place: Tensor, resolution: int) -> Tensor:
     return cell[..., 1] * resolution + cell[..., 0]
 
 
-def scatter_mean(features: Tensor, index: Tensor, cells: int) -> tuple[Tensor, Tensor]:
-    """Mean of the features (B, M, C) that fall into each cell, (B, cells, C) float32, and how many (B, cells, 1)."""
+def scatter_mean(features: Tensor, index: Tensor, cells: int) -> Tensor:
+    """(B, cells, C) float32, the mean of the features (B, M, C) that fall into each cell; 0 where none does."""
+    total, count, _ = _scatter_sum(features, index, cells)
+    return (total / count.clamp(min=1.0)).view(features.shape[0], cells, -1)
+
+
+def scatter_mean_of_own(features: Tensor, index: Tensor, cells: int) -> Tensor:
+    """(B, M, C) float32, for each of the features (B, M, C) the mean of those in its cell."""
+    total, count, rows = _scatter_sum(features, index, cells)
+    return (total.index_select(0, rows) / count.index_select(0, rows)).view(features.shape)
+
+
+def _scatter_sum(features: Tensor, index: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums (B cells, C) and numbers (B cells, 1) of the features in each cell, and the cell of each feature (B M,)."""
     features = features.float()  # sums and counts of many are no work for bfloat16
-    spread = index.unsqueeze(2)
-    total = torch.zeros(features.shape[0], cells, features.shape[2], device=features.device, dtype=features.dtype)
-    total = total.scatter_add(1, spread.expand_as(features), features)
-    count = torch.zeros(features.shape[0], cells, 1, device=features.device, dtype=features.dtype)
-    count = count.scatter_add(1, spread, torch.ones_like(features[..., :1]))
-    return total / count.clamp(min=1.0), count
+    batch, size = features.shape[0], features.shape[2]
+    rows = (index + cells * torch.arange(batch, device=index.device).unsqueeze(1)).flatten()
+    flat = features.flatten(0, 1)
+    total = torch.zeros(batch * cells, size, device=flat.device, dtype=flat.dtype).index_add(0, rows, flat)
+    count = torch.zeros(batch * cells, 1, device=flat.device, dtype=flat.dtype)
+    return total, count.index_add(0, rows, torch.ones_like(flat[:, :1])), rows
 
 
 def sample_planes(planes: Tensor, places: Tensor) -> Tensor:

@@ -19,7 +19,6 @@ import fast_simplification
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from onet_ros.surface.soundness import are_sound
 from onet_ros.surface.triangles import Arrays, compact, euler_number, volume, without_fins
@@ -29,6 +28,8 @@ from onet_ros.surface.triangles import Arrays, compact, euler_number, volume, wi
 FAST_VOLUME_TOLERANCE, FAST_VOLUME_TOLERANCE_OF_FEW = 0.002, 10.0
 LAX_VOLUME_TOLERANCE = 0.03
 APART = 1e-6  # of the longest edge: vertices nearer to each other become one in files of single precision
+_DIRECTION = np.array([0.6731, 0.5477, 0.4968])  # of about unit length
+_BY_CHANCE = 8  # vertices that lie between two that are at one place, at most
 HASTE, CARE = 4.0, 2.0  # of fast_simplification: how its error bound grows from pass to pass, on a mesh of unit size
 
 _logger = logging.getLogger(__name__)
@@ -90,8 +91,17 @@ def _simplified(original: Arrays, target: int, keep_topology: bool) -> Arrays:
 
 def _touches_itself(vertices: NDArray[np.float64]) -> bool:
     """Whether two vertices (V, 3) lie at one place: whoever reads the mesh and merges such vertices has an open one."""
-    distances, _ = cKDTree(vertices).query(vertices, k=2, distance_upper_bound=APART)
-    return bool(np.isfinite(distances[:, 1]).any())
+    # Those that are as far along some direction, one that no edges run across, lie next to each other in its order,
+    # perhaps with a few by chance between them.
+    along = vertices @ _DIRECTION
+    order = np.argsort(along)
+    along = along[order]
+    for step in range(1, _BY_CHANCE + 1):
+        near = np.flatnonzero(along[step:] - along[:-step] <= APART)
+        gaps = vertices[order[near + step]] - vertices[order[near]]
+        if (np.einsum("ij,ij->i", gaps, gaps) <= APART**2).any():
+            return True
+    return False
 
 
 def _hasty(arrays: Arrays, target: int) -> Arrays:

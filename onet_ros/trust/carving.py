@@ -5,13 +5,14 @@ The field is changed and not the mesh, so that whatever is extracted from it sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from onet_ros.runs import runs_of
 from onet_ros.scene import FreeSpace, UnitFrame
 from onet_ros.surface import BatchField
 
@@ -63,38 +64,47 @@ class _ImagesOfView:
     """The n-th `FreeSpace` of each of B objects (None where it has none) as tables on a device."""
 
     def __init__(self, spaces: Sequence[FreeSpace | None], frames: Sequence[UnitFrame], device: torch.device) -> None:
-        matrices, shapes, depths = [], [], []
+        matrices, columns, limits, corners = [], [], [], []
         for space, frame in zip(spaces, frames, strict=True):
             matrix, depth = np.zeros((3, 4)), np.zeros((2, 2), dtype=np.float32)
             if space is not None and min(space.depth.shape) > 1:
                 matrix, depth = _to_cells(space, frame), space.depth
             matrices.append(matrix)
-            shapes.append(depth.shape)
-            depths.append(depth.ravel())
-        starts = np.cumsum([0, *(len(depth) for depth in depths[:-1])])
+            columns.append(depth.shape[1] - 1)
+            last = np.array([depth.shape[1] - 1, depth.shape[0] - 1], dtype=np.float32)
+            limits.append(np.nextafter(last, np.float32(0.0)))  # a place there has a cell before and after it
+            corners.append(np.stack([depth[:-1, :-1], depth[:-1, 1:], depth[1:, :-1], depth[1:, 1:]], axis=2))
+        starts = np.cumsum([0, *(own.shape[0] * own.shape[1] for own in corners[:-1])])
         self._matrices = torch.as_tensor(np.stack(matrices), dtype=torch.float32, device=device)
-        self._sizes = torch.as_tensor(np.array(shapes), device=device)
-        self._starts = torch.as_tensor(starts, device=device)
-        self._depths = torch.as_tensor(np.concatenate(depths), device=device)
+        self._limits = torch.as_tensor(np.stack(limits), device=device)
+        self._columns, self._starts = (torch.as_tensor(np.array(v), device=device) for v in (columns, starts))
+        # Of each four cells around a place the depths, side by side.
+        self._depths = torch.as_tensor(np.concatenate([own.reshape(-1, 4) for own in corners]), device=device)
 
     def margin(self, points: Tensor, objects: Tensor) -> Tensor:
         """(N,) metres behind what is free, see `FreeSpace.margin`."""
-        matrix = self._matrices[objects]
-        along = torch.addcmul(matrix[:, :, 3], matrix[:, :, 0], points[:, :1])
-        along = torch.addcmul(along, matrix[:, :, 1], points[:, 1:2])
-        along = torch.addcmul(along, matrix[:, :, 2], points[:, 2:])
-        depth = along[:, 2]
-        place = along[:, :2] / depth.clamp(min=1e-6).unsqueeze(1)
-        rows, columns = self._sizes[objects].unbind(1)
-        x, y = place.detach().long().unbind(1)  # rounds down: what is negative is not known
-        known = (place >= 0.0).all(dim=1) & (x < columns - 1) & (y < rows - 1) & (depth > 1e-3)
-        corner = torch.where(known, self._starts[objects] + y * columns + x, 0)
-        right, below = (place - torch.stack([x, y], dim=1)).unbind(1)
-        step = torch.where(known, columns, 0)
-        beside = known.long()
-        upper = torch.lerp(self._depths[corner], self._depths[corner + beside], right)
-        lower = torch.lerp(self._depths[corner + step], self._depths[corner + step + beside], right)
-        free = torch.lerp(upper, lower, below)
+        if points.is_cuda:
+            matrix = self._matrices[objects]
+            along = (matrix[:, :, :3] @ points.unsqueeze(2)).squeeze(2) + matrix[:, :, 3]
+            return self._behind(along.t(), self._limits[objects].t(), self._columns[objects], self._starts[objects])
+        parts = []
+        for number, start, end in runs_of(objects):
+            matrix, limits = self._matrices[number], self._limits[number].unsqueeze(1)
+            along = torch.addmm(matrix[:, 3:], matrix[:, :3], points[start:end].t())
+            parts.append(self._behind(along, limits, self._columns[number], self._starts[number]))
+        return torch.cat(parts) if parts else points.new_zeros(0)
+
+    def _behind(self, along: Tensor, limits: Tensor, columns: Tensor, starts: Tensor) -> Tensor:
+        """(N,) from (3, N) homogeneous cells and depth; the limits of places, and where the tables are."""
+        depth = along[2]
+        place = along[:2] / depth.clamp(min=1e-6)
+        within = torch.minimum(place.clamp(min=0.0), limits)
+        known = (within == place).all(dim=0) & (depth > 1e-3)
+        cell = within.detach().long()
+        right, below = (within - cell).unbind(0)
+        corners = self._depths.index_select(0, starts + cell[1] * columns + cell[0])
+        upper = torch.lerp(corners[:, 0], corners[:, 1], right)
+        free = torch.lerp(upper, torch.lerp(corners[:, 2], corners[:, 3], right), below)
         return torch.where(known & (free > 0.0), depth - free, torch.inf)
 
 
@@ -130,43 +140,51 @@ class ExclusiveField:
         device: torch.device,
     ) -> None:
         self._field, self._threshold = field, threshold
-        self._lower, self._upper = (torch.as_tensor(c, dtype=torch.float32, device=device) for c in (lower, upper))
-        self._neighbours = {
-            number: [
-                (other, torch.as_tensor(frames[number].matrix_to(frames[other]), dtype=torch.float32, device=device))
+        self._lower, self._upper = (
+            torch.as_tensor(corner, dtype=torch.float32, device=device).unsqueeze(1) for corner in (lower, upper)
+        )
+        self._neighbours = []
+        for number, frame in enumerate(frames):
+            others = [
+                other
                 for other in range(len(frames))
-                if other != number and _boxes_meet(frames[number], frames[other], lower, upper)
+                if other != number and _boxes_meet(frame, frames[other], lower, upper)
             ]
-            for number in range(len(frames))
-        }
+            if others:
+                matrices = np.stack([frame.matrix_to(frames[other]) for other in others])
+                table = torch.as_tensor(matrices, dtype=torch.float32, device=device)
+                self._neighbours.append((number, torch.tensor(others, device=device), table))
 
     def __call__(self, points: Tensor, objects: Tensor) -> Tensor:
         """points: (N, 3) float32, unit frames, objects: (N,) int64 -> logits (N,) float32."""
         logits = self._field(points, objects)
-        if not any(self._neighbours.values()):
+        if not self._neighbours:
             return logits
-        limited = logits
-        inside = (logits.detach() > self._threshold).nonzero().squeeze(1)
-        for rows, others, places in self._asked(points, objects, inside):
-            limit = self._threshold + 0.5 * (logits[rows] - self._field(places, others))
-            limited = limited.index_copy(0, rows, torch.minimum(limited[rows], limit))
-        return limited
+        rows, others, places = self._shared(points, objects, (logits.detach() > self._threshold).nonzero().squeeze(1))
+        if not len(rows):
+            return logits
+        limits = self._threshold + 0.5 * (logits[rows] - self._field(places, others))
+        return logits.scatter_reduce(0, rows, limits, reduce="amin")
 
-    def _asked(self, points: Tensor, objects: Tensor, inside: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def _shared(self, points: Tensor, objects: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rows of points in one object that lie in the box of another, that other, and where they are in its frame."""
+        found = [(inside[:0], inside[:0], points[:0])]
         owners = objects[inside]
-        for number, neighbours in self._neighbours.items():
-            own = inside[owners == number] if neighbours else inside[:0]
-            for other, matrix in neighbours:
-                places = points[own] @ matrix[:, :3].T + matrix[:, 3]
-                within = ((places >= self._lower) & (places <= self._upper)).all(dim=1)
-                rows = own[within]
-                if len(rows):
-                    yield rows, torch.full_like(rows, other), places[within]
+        for number, others, matrices in self._neighbours:
+            own = inside[owners == number]
+            places = torch.baddbmm(matrices[:, :, 3:], matrices[:, :, :3], points[own].t().expand(len(others), -1, -1))
+            within = ((places >= self._lower) & (places <= self._upper)).all(dim=1)
+            which, column = within.nonzero().unbind(1)
+            found.append((own[column], others[which], places[which, :, column]))
+        rows, owners, places = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return rows, owners, places
 
 
 def _boxes_meet(one: UnitFrame, other: UnitFrame, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> bool:
-    """Whether the balls about the boxes of two objects meet."""
-    middle, radius = (lower + upper) / 2.0, float(np.linalg.norm(upper - lower)) / 2.0
-    between = float(np.linalg.norm(one.from_unit(middle) - other.from_unit(middle)))
-    return between < radius * (one.scale + other.scale)
+    """Whether the boxes of two objects meet; True for some that pass each other edge to edge."""
+    middle, half = (lower + upper) / 2.0, (upper - lower) / 2.0
+    for matrix in (one.matrix_to(other), other.matrix_to(one)):
+        between = np.abs(matrix[:, :3] @ middle + matrix[:, 3] - middle)
+        if (between > half + np.abs(matrix[:, :3]) @ half).any():
+            return False
+    return True
