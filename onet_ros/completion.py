@@ -6,7 +6,7 @@ confidence) is done object by object. An object that fails does so alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -117,10 +117,13 @@ class ReconstructedObject:
 
 @dataclass(frozen=True)
 class _Surface:
-    """An object's surface in the source frame, and how soft the field is at the vertices of its mesh: (V,) metres per
-    logit, outwards and inwards."""
+    """An object's surface in the source frame.
+
+    normals: (V, 3) of the vertices of its mesh; outward, inward: (V,) metres per logit, how soft the field is there.
+    """
 
     surface: ExtractedSurface
+    normals: NDArray[np.float64]
     outward: NDArray[np.float64]
     inward: NDArray[np.float64]
 
@@ -223,13 +226,21 @@ class ObjectCompleter:
             coverage=self._asked_coverage,
         )
         with watch.stage("softness"):
-            softness = self._softness(field, surfaces)
-        return [
-            surface
-            if isinstance(surface, SurfaceError)
-            else _Surface(_from_unit(surface, frame), frame.scale * soft[0], frame.scale * soft[1])
-            for frame, surface, soft in zip(frames, surfaces, softness, strict=True)
-        ]
+            normals = {
+                number: mesh_normals(np.asarray(one.mesh.vertices), np.asarray(one.mesh.faces))
+                for number, one in enumerate(surfaces)
+                if not isinstance(one, SurfaceError)
+            }
+            softness = self._softness(field, surfaces, normals)
+        found: list[_Surface | SurfaceError] = []
+        for number, (frame, surface) in enumerate(zip(frames, surfaces, strict=True)):
+            if isinstance(surface, SurfaceError):
+                found.append(surface)
+                continue
+            outward, inward = frame.scale * softness[number]
+            moved = _from_unit(surface, frame)
+            found.append(_Surface(moved, normals[number] @ frame.rotation, outward, inward))
+        return found
 
     @property
     def _asked_coverage(self) -> float:
@@ -237,26 +248,29 @@ class ObjectCompleter:
         return coverage if self._errors is None else self._errors.asked_for(coverage)
 
     def _softness(
-        self, field: OccupancyField, surfaces: Sequence[ExtractedSurface | SurfaceError]
-    ) -> list[NDArray[np.float64]]:
-        """For each object (2, V): units of its frame per logit, outwards and inwards of its vertices."""
-        meshes = {number: one.mesh for number, one in enumerate(surfaces) if not isinstance(one, SurfaceError)}
+        self,
+        field: OccupancyField,
+        surfaces: Sequence[ExtractedSurface | SurfaceError],
+        normals: Mapping[int, NDArray[np.float64]],
+    ) -> dict[int, NDArray[np.float64]]:
+        """For each object with normals (2, V): units of its frame per logit, outwards and inwards of its vertices."""
         asked: list[NDArray[np.float64]] = []
-        for mesh in meshes.values():
-            step = STEPPED * mesh_normals(np.asarray(mesh.vertices), np.asarray(mesh.faces))
-            asked += [np.asarray(mesh.vertices) + step, np.asarray(mesh.vertices) - step]
-        softness = [np.zeros((2, 0)) for _ in surfaces]
-        if not meshes:
-            return softness
+        for number, own in normals.items():
+            surface = surfaces[number]
+            assert not isinstance(surface, SurfaceError)
+            vertices = np.asarray(surface.mesh.vertices)
+            asked += [vertices + STEPPED * own, vertices - STEPPED * own]
+        if not asked:
+            return {}
         device = self._network.device
         points = torch.as_tensor(np.concatenate(asked), dtype=torch.float32, device=device)
-        owners = np.repeat(list(meshes), [2 * len(mesh.vertices) for mesh in meshes.values()])
+        owners = np.repeat(list(normals), [2 * len(own) for own in normals.values()])
         heights = field(points, torch.as_tensor(owners, device=device)).cpu().double().numpy() - self.threshold
-        start = 0
-        for number, mesh in meshes.items():
-            outside, inside = heights[start : start + 2 * len(mesh.vertices)].reshape(2, -1)
+        softness, start = {}, 0
+        for number, own in normals.items():
+            outside, inside = heights[start : start + 2 * len(own)].reshape(2, -1)
             softness[number] = STEPPED / np.maximum([-outside, inside], 1e-3)
-            start += 2 * len(mesh.vertices)
+            start += 2 * len(own)
         return softness
 
     @property
@@ -363,14 +377,12 @@ class ObjectCompleter:
 
     @staticmethod
     def _evidence(found: _Surface, one: SeenObject, distance: NDArray[np.float64]) -> VertexEvidence:
-        mesh = found.surface.mesh
-        vertices = np.asarray(mesh.vertices)
-        normals = mesh_normals(vertices, np.asarray(mesh.faces))
+        vertices = np.asarray(found.surface.mesh.vertices)
         facing = np.full(len(vertices), -1.0)
         for view in one.views:
             towards = view.viewpoint - vertices
             towards /= np.maximum(np.linalg.norm(towards, axis=1), 1e-9)[:, None]
-            facing = np.maximum(facing, np.einsum("ij,ij->i", normals, towards))
+            facing = np.maximum(facing, np.einsum("ij,ij->i", found.normals, towards))
         return VertexEvidence(distance, found.outward, found.inward, facing, one.whole_frame().scale)
 
     def _distances(self, vertices: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from analytic_fields import LOWER, UPPER
 
+from onet_ros.benchmark import device
 from onet_ros.benchmark.bench import BenchSettings, run_bench
 from onet_ros.benchmark.measurement import measure
 from onet_ros.benchmark.paper_network import fitted_paper_network, mug, observation_of_mug, true_mug
@@ -143,3 +144,15 @@ def test_settings_that_mean_nothing_are_quoted(tmp_path, changes, message):
     settings = {"objects": [1], "resolutions": [32], "parts": ["scene"], **changes}
     with pytest.raises(ValueError, match=message):
         run_bench(BenchSettings(default_model_path(), "", "cpu", seconds=0.01, command="", **settings), tmp_path / "x")
+
+
+@pytest.mark.slow
+def test_what_a_device_reaches_is_written_on_a_page(tmp_path, capsys):
+    out = tmp_path / "device.md"
+    assert device.main(["--device", "cpu", "--quick", "--seconds", "0.1", "--out", str(out)]) == 0
+    text = out.read_text()
+    assert "Ceilings, measured in the same run: float32" in text
+    assert text.count("| default | float32 |") == 4  # evaluation and meshes, of one object and of two
+    assert text.count("| paper (512/256) |") == 6
+    assert device.main(["--device", "cuda:99", "--out", str(out)]) == 1
+    assert "onet_ros.benchmark.device: " in capsys.readouterr().err

@@ -87,7 +87,7 @@ from onet_ros.surface.settings import ExtractionSettings
 
 field = side_by_side(*SHAPES[1:])
 grids = sample_grids_mise(field, *boxes(3), 0.0, ExtractionSettings(8, 1))
-thick, raised = covering_grids(grids, field, 0.95)
+thick, raised, _ = covering_grids(grids, field, 0.95)
 cases = [(grids, field, steps) for steps in (0, 1, 2)] + [(thick, raised, 1)]
 expected = [polygonise(*case) for case in cases]
 GpuKernels.fit = lambda self, tensor: True

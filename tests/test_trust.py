@@ -150,7 +150,7 @@ class TestConservativeSurface:
         probability = torch.sigmoid(soft(torch.from_numpy(points), torch.zeros(len(points)))).numpy()
         radius = np.linalg.norm(points - [0, 0, 0.5], axis=1)
         for share in (0.8, 0.9, 0.95):
-            _, raised = covering_grids(grids, soft, share)
+            _, raised, _ = covering_grids(grids, soft, share)
             inside = raised(torch.from_numpy(points), torch.zeros(len(points), dtype=torch.int64)).numpy() > 0.0
             assert probability[inside].sum() / probability.sum() == pytest.approx(share, abs=0.03)
             assert radius[inside].max() < radius[~inside].max()

@@ -13,7 +13,8 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,14 @@ from onet_ros.benchmark.paper_network import LOWER, UPPER, fitted_paper_network,
 from onet_ros.completion import CompletionSettings, ObjectCompleter, SeenObject, object_box
 from onet_ros.learning.pool import SHEET_STREAM, stream_generator
 from onet_ros.learning.world import make_samples
-from onet_ros.networks import InferenceNetwork, Observation, OccupancyField, load_checkpoint
+from onet_ros.networks import PRECISIONS, Checkpoint, InferenceNetwork, Observation, OccupancyField, load_checkpoint
 from onet_ros.resources import default_model_path
 from onet_ros.scene import UnitFrame
 from onet_ros.stopwatch import Stopwatch
 from onet_ros.surface import ExtractionSettings, SurfaceError, extract_surfaces
 
 REPEATS = 20
+PAPER = "paper (512/256)"
 
 
 @dataclass(frozen=True)
@@ -96,16 +98,18 @@ def ceilings(device: torch.device) -> Ceilings:
     return Ceilings(flops, 2.0 * source.numel() * source.element_size() / seconds)
 
 
-def throughput(name: str, network: InferenceNetwork, field: OccupancyField, objects: int, points: int) -> Throughput:
+def throughput(
+    name: str, network: InferenceNetwork, occupancy: OccupancyField, objects: int, points: int
+) -> Throughput:
     """A field at random points of the unit box, as many for each object."""
     device = network.device
     low, high = (torch.tensor(corner, dtype=torch.float32) for corner in object_box())
     places = low + (high - low) * torch.rand(points, 3, generator=torch.Generator().manual_seed(0))
     places, owners = places.to(device), torch.arange(points, device=device) * objects // points
     with _Account() as account:
-        field(places, owners)
+        occupancy(places, owners)
     weights = sum(p.numel() for layer in network.network.decoder.modules() for p in _weights_at_points(layer))
-    seconds = _median_seconds(lambda: field(places, owners), device)
+    seconds = _median_seconds(lambda: occupancy(places, owners), device)
     return Throughput(
         name, network.precision, objects, points, seconds, 2.0 * weights * points, account.bytes, account.operations
     )
@@ -137,11 +141,11 @@ def mesh_timing(
             observation = observe()
             seeds = list(observation.points.numpy()) if seeded else None
         with watch.stage("encode"):
-            field = network.field(network.encode(observation.to(network.device)))
+            occupancy = network.field(network.encode(observation.to(network.device)))
             if network.device.type == "cuda":
                 torch.cuda.synchronize(network.device)
         found = extract_surfaces(
-            field, lower, upper, threshold, settings, network.device, seeds, watch=watch, collision_meshes=False
+            occupancy, lower, upper, threshold, settings, network.device, seeds, watch=watch, collision_meshes=False
         )
         triangles = sum(len(one.mesh.faces) for one in found if not isinstance(one, SurfaceError))
 
@@ -210,9 +214,25 @@ def _median_seconds(act: Callable[[], object], device: torch.device) -> float:
     return float(np.median(seconds[3:]))
 
 
-def run(
-    device_name: str, model: Path, seconds: float, quick: bool = False
-) -> tuple[Ceilings, list[Throughput], list[MeshTiming]]:
+@dataclass
+class Figures:
+    """All that was measured; `update` is called after each figure."""
+
+    top: Ceilings
+    update: Callable[[], object]
+    rates: list[Throughput] = field(default_factory=list)
+    meshes: list[MeshTiming] = field(default_factory=list)
+
+    def add(self, figure: Throughput | MeshTiming) -> None:
+        """One more."""
+        if isinstance(figure, Throughput):
+            self.rates.append(figure)
+        else:
+            self.meshes.append(figure)
+        self.update()
+
+
+def run(device_name: str, model: Path, seconds: float, quick: bool = False) -> Figures:
     """Measure all there is.
 
     Args:
@@ -220,76 +240,61 @@ def run(
         quick: fewer points, objects and resolutions: to see that everything runs.
     """
     device = torch.device(device_name)
-    top = ceilings(device)
     counts = (1, 2) if quick else (1, 4, 12)
+    resolutions = (64,) if quick else (64, 128)
     points = 20_000 if quick else 1_000_000 if device.type == "cuda" else 200_000
-    rates: list[Throughput] = []
-    meshes: list[MeshTiming] = []
-    checkpoint = load_checkpoint(model, device)
-    probability = checkpoint.threshold
+    with tqdm(desc="device", unit="figure") as bar:
+        figures = Figures(ceilings(device), bar.update)
+        _measure_model(figures, load_checkpoint(model, device), counts, resolutions, points, seconds)
+        paper_points = points // (1 if device.type == "cuda" else 10)
+        _measure_paper(figures, device, counts[-1], resolutions[-1] if quick else 128, paper_points, seconds)
+    return figures
+
+
+def _measure_model(
+    figures: Figures,
+    checkpoint: Checkpoint,
+    counts: Sequence[int],
+    resolutions: Sequence[int],
+    points: int,
+    seconds: float,
+) -> None:
+    """The network of a checkpoint, for so many objects each."""
+    device = checkpoint.network.device
     seen = procedural_objects(max(counts), checkpoint.observation_points)
-    bar = tqdm(desc="device", unit="figure")
-    for precision in ("float32", "bfloat16"):
+    threshold = float(np.log(checkpoint.threshold / (1.0 - checkpoint.threshold)))
+    for precision in PRECISIONS:
         completer = ObjectCompleter(checkpoint, CompletionSettings(precision=precision), ExtractionSettings())
         network = InferenceNetwork(checkpoint.network, precision)
         for count in counts:
-            own = seen[:count]
+            observe = partial(completer.observation, seen[:count])
             if precision == "float32" and count in (counts[0], counts[-1]):
-                field = network.field(network.encode(completer.observation(own).to(device)))
-                rates.append(throughput("default", network, field, count, points))
-                bar.update()
-            for resolution in (64,) if quick else (64, 128):
-                meshes.append(
-                    mesh_timing(
-                        "default",
-                        network,
-                        lambda own=own, completer=completer: completer.observation(own),  # type: ignore[misc]
-                        object_box(),
-                        float(np.log(probability / (1.0 - probability))),
-                        resolution,
-                        seconds,
-                    )
-                )
-                bar.update()
+                occupancy = network.field(network.encode(observe().to(device)))
+                figures.add(throughput("default", network, occupancy, count, points))
+            for resolution in resolutions:
+                figures.add(mesh_timing("default", network, observe, object_box(), threshold, resolution, seconds))
+
+
+def _measure_paper(
+    figures: Figures, device: torch.device, count: int, resolution: int, points: int, seconds: float
+) -> None:
+    """The paper's network, for one object and so many."""
     paper = fitted_paper_network()
     paper.network.to(device)
-    for precision in ("float32", "bfloat16"):
+    one = observation_of_mug()
+    many = Observation(*(torch.cat([t] * count) for t in (one.points, one.background, one.viewpoint, one.scale)))
+    for precision in PRECISIONS:
         network = InferenceNetwork(paper.network, precision)
-        one = observation_of_mug()
-        many = Observation(
-            *(torch.cat([t] * counts[-1]) for t in (one.points, one.background, one.viewpoint, one.scale))
-        )
-        for observation in (one, many):
-            field = network.field(network.encode(observation.to(device)))
-            rates.append(
-                throughput(
-                    "paper (512/256)",
-                    network,
-                    field,
-                    len(observation.points),
-                    points // (1 if device.type == "cuda" else 10),
-                )
-            )
-            bar.update()
-        meshes.append(
-            mesh_timing(
-                "paper (512/256)",
-                network,
-                lambda one=one: one,  # type: ignore[misc]
-                (LOWER, UPPER),
-                float(np.log(0.25)),
-                64 if quick else 128,
-                seconds,
-                seeded=False,
-            )
-        )
-        bar.update()
-    bar.close()
-    return top, rates, meshes
+        for told in (one, many):
+            occupancy = network.field(network.encode(told.to(device)))
+            figures.add(throughput(PAPER, network, occupancy, len(told.points), points))
+        threshold, box = float(np.log(0.25)), (LOWER, UPPER)
+        figures.add(mesh_timing(PAPER, network, lambda: one, box, threshold, resolution, seconds, seeded=False))
 
 
-def page(command: str, device_name: str, top: Ceilings, rates: list[Throughput], meshes: list[MeshTiming]) -> str:
+def page(command: str, device_name: str, figures: Figures) -> str:
     """The figures as Markdown."""
+    top = figures.top
     lines = [
         "# What a device reaches",
         "",
@@ -309,7 +314,7 @@ def page(command: str, device_name: str, top: Ceilings, rates: list[Throughput],
         "| share of bandwidth | bound by |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for one in rates:
+    for one in figures.rates:
         arithmetic = one.flops / one.seconds / top.flops[one.precision]
         memory = one.bytes / one.seconds / top.bandwidth
         bound = "arithmetic" if arithmetic > memory else "memory"
@@ -320,7 +325,9 @@ def page(command: str, device_name: str, top: Ceilings, rates: list[Throughput],
             f"{one.points / one.seconds / 1e6:.1f} | {one.flops / one.seconds / 1e12:.2f} | {arithmetic:.1%} | "
             f"{one.bytes / one.seconds / 1e9:.0f} | {memory:.1%} | {bound} |"
         )
-    stages = list(dict.fromkeys(name for one in meshes for name in one.timing.stages if name not in ("simplify",)))
+    stages = list(
+        dict.fromkeys(name for one in figures.meshes for name in one.timing.stages if name not in ("simplify",))
+    )
     lines += [
         "",
         "## From points to meshes",
@@ -333,7 +340,7 @@ def page(command: str, device_name: str, top: Ceilings, rates: list[Throughput],
         + " | points asked | triangles |",
         "|" + "---|" * (9 + len(stages)),
     ]
-    for case in meshes:
+    for case in figures.meshes:
         timing = case.timing
         cells = " | ".join(f"{1e3 * timing.stages.get(name, 0.0):.2f}" for name in stages)
         lines.append(
@@ -361,12 +368,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ["python", "-m", "onet_ros.benchmark.device", *(sys.argv[1:] if arguments is None else arguments)]
     )
     try:
-        results = run(options.device, options.model or default_model_path(), options.seconds, options.quick)
+        figures = run(options.device, options.model or default_model_path(), options.seconds, options.quick)
     except (ValueError, OSError, RuntimeError, AssertionError) as error:  # the last two: torch has no such device
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(page(command, options.device, *results))
+    options.out.write_text(page(command, options.device, figures))
     print(options.out)
     return 0
 

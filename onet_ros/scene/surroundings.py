@@ -57,7 +57,7 @@ class Surroundings:
         self._valid = np.flatnonzero(cloud.valid)
         self._own = np.zeros(len(self._flat), dtype=bool)
         self._eye: NDArray[np.float32] | None = None
-        self._directions = np.zeros((0, 3), dtype=np.float32)
+        self._directions = np.zeros((3, 0), dtype=np.float32)
 
     def around(
         self, indices: NDArray[np.int64], viewpoint: ArrayLike, count: int, window: float = WIDE
@@ -68,7 +68,7 @@ class Surroundings:
         own_points = self._flat[indices]
         axes = view_axes(own_points.mean(axis=0) - eye)
         middle, half = _window(pinhole_image(own_points - eye, axes), window)
-        candidates = self._valid[self._directions @ axes[2] >= _least_cosine(middle, half)]
+        candidates = self._valid[np.flatnonzero(axes[2] @ self._directions >= _least_cosine(middle, half))]
         offset = np.abs(pinhole_image(self._flat[candidates] - eye, axes) - middle)
         inside = candidates[(offset[:, 0] < half) & (offset[:, 1] < half)]
         self._own[indices] = True
@@ -79,12 +79,11 @@ class Surroundings:
         return self._flat[inside]
 
     def _look_from(self, eye: NDArray[np.float32]) -> None:
-        """Directions of all rays, once for the objects of a cloud."""
+        """Directions of all rays (3, N), once for the objects of a cloud."""
         if self._eye is not None and (self._eye == eye).all():
             return
-        offsets = self._flat[self._valid] - eye
-        distance = np.sqrt(np.einsum("nc,nc->n", offsets, offsets))
-        self._directions = offsets / np.maximum(distance, 1e-9)[:, None]
+        offsets = np.ascontiguousarray((self._flat[self._valid] - eye).T)
+        self._directions = offsets / np.maximum(np.sqrt((offsets * offsets).sum(axis=0)), 1e-9)
         self._eye = eye
 
 

@@ -38,7 +38,7 @@ def coarse_grids(grids: GridBatch, threshold: float) -> GridBatch:
 
 def covering_grids(
     grids: GridBatch, field: BatchField, coverage: float, chunk_size: int = 0
-) -> tuple[GridBatch, BatchField]:
+) -> tuple[GridBatch, BatchField, list[bool]]:
     """B grids at the resolution of their start grids, of fields raised so far that their surfaces contain a share of
     the objects.
 
@@ -51,7 +51,8 @@ def covering_grids(
         coverage: 0 to 1.
 
     Returns:
-        The grids, and the raised field whose surface they hold at the threshold of `grids`.
+        The grids, the raised field whose surface they hold at the threshold of `grids`, and for each object whether it
+        was raised at all.
 
     Raises:
         ValueError: the grids were not refined from a start grid.
@@ -78,7 +79,7 @@ def covering_grids(
         samples[corners] = evaluate_batch(raised, points, owners, chunk_size)
         unknown[corners] = False
         asked += len(corners)
-    return _thickened(grids, start, samples, unknown, grids.threshold, asked), raised
+    return _thickened(grids, start, samples, unknown, grids.threshold, asked), raised, (raised_by > 0.0).tolist()
 
 
 def _start_of(grids: GridBatch) -> GridBatch:

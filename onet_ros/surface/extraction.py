@@ -138,9 +138,11 @@ def extract_surfaces(
             found = _with_coarse(found, coarse, settings, "collision_mesh")
     if coverage:
         with watch.stage("conservative"):
-            covering, raised = covering_grids(grids, field, coverage, settings.chunk_size)
+            covering, raised, is_raised = covering_grids(grids, field, coverage, settings.chunk_size)
             coarse = _meshes(covering, raised, settings, seeds, watch, "conservative")
-            found = _with_coarse(found, coarse, settings, "conservative_mesh")
+            # The collision mesh is of the same level where nothing was raised.
+            same = [number for number, one in enumerate(is_raised) if not one and collision_meshes]
+            found = _with_coarse(found, coarse, settings, "conservative_mesh", same)
     return found
 
 
@@ -168,12 +170,17 @@ def _with_coarse(
     coarse: list[trimesh.Trimesh | SurfaceError],
     settings: ExtractionSettings,
     name: str,
+    as_collision: Sequence[int] = (),
 ) -> list[ExtractedSurface | SurfaceError]:
-    """The surfaces with meshes of the start grids as their attribute `name`; where these show none, the fine mesh."""
+    """The surfaces with meshes of the start grids as their attribute `name`; where these show none, the fine mesh, and
+    for some their collision mesh."""
     finished: list[ExtractedSurface | SurfaceError] = []
-    for one, mesh in zip(found, coarse, strict=True):
+    for number, (one, mesh) in enumerate(zip(found, coarse, strict=True)):
         if isinstance(one, SurfaceError):
             finished.append(one)
+            continue
+        if number in as_collision:
+            finished.append(replace(one, **{name: one.collision_mesh}))
             continue
         solid = one.mesh if isinstance(mesh, SurfaceError) else mesh
         simple = simplify_mesh(solid, settings.max_collision_triangles, keep_topology=False)
