@@ -22,10 +22,9 @@ class NodeProcess:
 
     def __init__(self, module: str, arguments: list[str], log_file: Path) -> None:
         self.log_file = log_file
+        command = [sys.executable, "-X", "faulthandler", "-m", module, *arguments]
         with log_file.open("w") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments], stdout=output, stderr=subprocess.STDOUT
-            )
+            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
     @property
     def pid(self) -> int:
@@ -43,14 +42,15 @@ class NodeProcess:
         return "\n".join(lines if last_lines is None else lines[-last_lines:])
 
     def stop(self, signal_number: int = signal.SIGINT) -> int:
-        """Ask the process to end, wait for it, kill it when it takes too long; its exit code."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal_number)
-        try:
-            return self._process.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
+        """Ask the process to end, wait for it, and when it takes too long let it write down where each of its threads is
+        and kill it; its exit code."""
+        for signal_sent in (signal_number, signal.SIGABRT):  # the second one makes Python's fault handler write
+            if self._process.poll() is None:
+                self._process.send_signal(signal_sent)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self._process.wait(STOP_TIMEOUT)
+        self._process.kill()
+        return self._process.wait()
 
 
 @contextlib.contextmanager
