@@ -42,8 +42,10 @@ class NodeProcess:
         return "\n".join(lines if last_lines is None else lines[-last_lines:])
 
     def stop(self, signal_number: int = signal.SIGINT) -> int:
-        """Ask the process to end, wait for it, and when it takes too long let it write down where each of its threads is
-        and kill it; its exit code."""
+        """Ask the process to end, and wait for it; its exit code.
+
+        One that takes too long writes down where each of its threads is, and is killed.
+        """
         for signal_sent in (signal_number, signal.SIGABRT):  # the second one makes Python's fault handler write
             if self._process.poll() is None:
                 self._process.send_signal(signal_sent)
