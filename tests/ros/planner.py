@@ -7,6 +7,7 @@ planning scene does, and a little harder; what was done, or what is wrong, is pr
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from typing import Any
 
@@ -17,6 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Pose
 from moveit_msgs.msg import CollisionObject
 from moveit_msgs.srv import ApplyPlanningScene
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
@@ -121,7 +123,9 @@ def main() -> None:
     parser.add_argument("--service", action="store_true")
     parser.add_argument("--refuse", type=int, default=0, help="so many requests of the service first")
     rclpy.init()
-    rclpy.spin(Planner(parser.parse_args()))
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.spin(Planner(parser.parse_args()))
+    rclpy.try_shutdown()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,8 +53,15 @@ class Planner:
         return [line for line in self.said if "fault" in line]
 
     def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        """Let it end by itself: one that is killed may hold a lock of Fast DDS in shared memory, for which other nodes
+        of the domain wait for good."""
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(20.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
 
 
 @contextlib.contextmanager
