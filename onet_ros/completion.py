@@ -313,16 +313,20 @@ class ObjectCompleter:
             seen: each as one view, its earlier ones aside; all with background, or all without.
         """
         seed, count = self._completion.seed, self._checkpoint.observation_points
-
-        def tensor(values: Iterable[ArrayLike]) -> torch.Tensor:
-            return torch.as_tensor(np.stack([np.asarray(value) for value in values]).astype(np.float32))
-
         background = BACKGROUND_POINTS if all(len(one.background) for one in seen) else 0
+        rotations, origins = (np.stack([getattr(one.frame, name) for one in seen]) for name in ("rotation", "origin"))
+        scales = np.array([one.frame.scale for one in seen])
+
+        def told(places: Sequence[NDArray[np.float64]]) -> torch.Tensor:
+            """(B, N, 3) in the unit frames."""
+            in_units = (np.stack(places) - origins[:, None]) @ rotations.transpose(0, 2, 1) / scales[:, None, None]
+            return torch.from_numpy(in_units.astype(np.float32))
+
         return Observation(
-            points=tensor(one.frame.to_unit(_drawn(one.points, count, seed)) for one in seen),
-            background=tensor(one.frame.to_unit(_drawn(one.background, background, seed)) for one in seen),
-            viewpoint=tensor(one.frame.to_unit(one.viewpoint) for one in seen),
-            scale=tensor(one.frame.scale for one in seen),
+            points=told([_drawn(one.points, count, seed) for one in seen]),
+            background=told([_drawn(one.background, background, seed) for one in seen]),
+            viewpoint=told([one.viewpoint[None] for one in seen]).squeeze(1),
+            scale=torch.from_numpy(scales.astype(np.float32)),
         )
 
     def subjects(

@@ -225,7 +225,7 @@ def test_pieces_are_counted_object_by_object():
     boxes = np.tile(LOWER, (3, 1)), np.tile(UPPER, (3, 1))
     meshes = polygonise(sample_grids_mise(batch, *boxes, 0.0, GRID_64))
     assert [mesh.body_count for mesh in meshes.meshes()] == [2, 1, 2]
-    labels, owners = meshes.pieces(), meshes.objects_of_vertices()
+    labels, owners = meshes.pieces(), meshes.objects_of_vertices
     assert [len(labels[owners == number].unique()) for number in range(3)] == [2, 1, 2]
     # The way of a GPU gives each vertex the lowest one it is connected with.
     roots = _roots(meshes.faces, len(meshes.vertices))

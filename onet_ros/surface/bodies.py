@@ -67,7 +67,7 @@ def keep_bodies_of_all(
     pieces = batch.pieces()
     count = int(pieces.max()) + 1
     owners = torch.empty(count, dtype=torch.int64, device=pieces.device)
-    owners[pieces] = batch.objects_of_vertices()
+    owners[pieces] = batch.objects_of_vertices
     if count == len(batch) - len(batch.errors):
         return batch  # one piece each, and what is outward bounds a positive volume
     own_faces = pieces[batch.faces[:, 0]]
@@ -128,7 +128,7 @@ def _near_seeds(
         limits = torch.where(several, torch.tensor(reach, dtype=torch.float32, device=device), torch.inf)
         first = torch.tensor(np.cumsum([0, *counts]), device=device)
         others = torch.from_numpy(np.concatenate(arrays).astype(np.float32)).to(device)
-        return within_reach(batch.vertices, batch.objects_of_vertices(), others, first, limits)
+        return within_reach(batch.vertices, batch.objects_of_vertices, others, first, limits)
     near = torch.ones(len(batch.vertices), dtype=torch.bool)
     ends = np.cumsum([0, *batch.vertex_counts])
     for number in several.nonzero().flatten().tolist():

@@ -28,7 +28,7 @@ class FusedGridOperations(GridOperations):
     @staticmethod
     def fit(lattice: Lattice, sides: torch.Tensor) -> bool:
         """Whether kernels may be had for these grids."""
-        return _kernels.fit(sides) and len(set(lattice.resolutions)) == 1
+        return _kernels.fit(sides) and len(set(lattice.resolutions)) == 1 and 27 * lattice.size < 2**31
 
     def located(self, corners: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         count, width = len(corners), self.lattice.width
@@ -81,7 +81,7 @@ class FusedGridOperations(GridOperations):
 def _locate(corners, axes, points, objects, count, width, BLOCK: tl.constexpr) -> None:  # type: ignore[no-untyped-def]
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = row < count
-    corner = tl.load(corners + row, mask, 0)
+    corner = tl.load(corners + row, mask, 0).to(tl.int32)
     line = corner // width
     plane = line // width
     owner = plane // width
@@ -118,7 +118,7 @@ def _mark_all(  # type: ignore[no-untyped-def]
     BLOCK: tl.constexpr,
 ) -> None:
     """Corners every STEP, `along` of them in each direction, and cells RATIO steps wide, RATIO 1 or 2."""
-    number = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = number < count
     line = number // along
     plane = line // along
@@ -171,11 +171,11 @@ def _mark_near(  # type: ignore[no-untyped-def]
     A corner that another program has just found to lie about one of its own is still as good as unknown, so that what
     is claimed in the end does not depend on who comes first.
     """
-    number = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = number < count
     step = number % 27
     square = width * width
-    corner = tl.load(near + number // 27, mask, 0)
+    corner = tl.load(near + number // 27, mask, 0).to(tl.int32)
     corner += (step // 9 - 1) * square + (step // 3 % 3 - 1) * width + step % 3 - 1
     state = tl.load(sides + corner, mask, OUTSIDE)
     unknown = mask & ((state == UNKNOWN) | (state == SPREAD))
@@ -242,7 +242,7 @@ def _cross(  # type: ignore[no-untyped-def]
     sides, crossed, count, width, INSIDE: tl.constexpr, OUTSIDE: tl.constexpr, BLOCK: tl.constexpr
 ) -> None:
     """Which cells have corners on both sides; those that the lattice ends in have not."""
-    cell = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = cell < count
     line = cell // width
     plane = line // width

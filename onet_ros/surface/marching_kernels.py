@@ -40,7 +40,8 @@ def march(
     grids: GridBatch, field: BatchField | None, refinement_steps: int, chunk_size: int, clearance: float
 ) -> Marched | None:
     """The surfaces of grids on a GPU; None where there are no kernels for it."""
-    if not _kernels.fit(grids.samples) or not len(grids.cells):
+    countable = 5 * len(grids.cells) < 2**31 and grids.lattice.size < 2**31
+    if not _kernels.fit(grids.samples) or not len(grids.cells) or not countable:
         return None
     try:
         return _Marching(grids, clearance).run(field, refinement_steps, chunk_size)
@@ -60,7 +61,9 @@ class _Marching:
         self._table, faces_of_case = _tables(device)
         arguments = (grids.cells, grids.sides, faces_of_case, self._cases, self._crossed, self._rows, counts)
         self._launch(_look, count, *arguments, count, lattice.width, INSIDE=INSIDE)
-        self._first = torch.nn.functional.pad(counts.cumsum(1), [1, 0])  # (2, M + 1), of vertices and faces
+        self._first = torch.zeros(2, count + 1, dtype=torch.int64, device=device)  # of vertices and faces
+        for row in range(2):  # one by one: sums along the rows of a matrix are no work for many threads
+            torch.cumsum(counts[row], 0, out=self._first[row, 1:])
         ends = torch.searchsorted(grids.cells, lattice.object_starts)
         vertices, faces = self._first[:, ends].tolist()
         self._vertex_counts = [end - start for start, end in itertools.pairwise(vertices)]
@@ -112,9 +115,9 @@ def _look(  # type: ignore[no-untyped-def]
     cells, sides, faces_of_case, cases, crossed, rows, counts, count, width, INSIDE: tl.constexpr, BLOCK: tl.constexpr
 ):
     """Of each cell its case, the edges crossed of the three that leave its lower corner, and how much is its own."""
-    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = row < count
-    cell = tl.load(cells + row, mask, 0)
+    cell = tl.load(cells + row, mask, 0).to(tl.int32)
     case = tl.zeros_like(row).to(tl.int32)
     for corner in tl.static_range(8):
         step = ((corner // 4) * width + corner // 2 % 2) * width + corner % 2
@@ -179,12 +182,12 @@ def _place(  # type: ignore[no-untyped-def]
     BLOCK: tl.constexpr,
 ):
     """Vertices where linear interpolation puts them; those that are to stay there get no bracket: low = high."""
-    number = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     row, axis = number // 3, number % 3
     mask = number < count
     vertex, there = _own_vertex(first, crossed, row, axis, mask)
     mask = mask & there
-    cell = tl.load(cells + row, mask, 0)
+    cell = tl.load(cells + row, mask, 0).to(tl.int32)
     other = cell + tl.where(axis == 0, width * width, tl.where(axis == 1, width, 1))
     line = cell // width
     plane = line // width
@@ -229,7 +232,7 @@ def _step(  # type: ignore[no-untyped-def]
     BLOCK: tl.constexpr,
 ):
     """The rule of false position: the vertex to where the line between the nearest values around it crosses."""
-    vertex = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    vertex = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = vertex < count
     fraction = tl.load(brackets + vertex, mask, 0.5)
     low, high = tl.load(brackets + count + vertex, mask, 0.0), tl.load(brackets + 2 * count + vertex, mask, 0.0)
@@ -248,7 +251,7 @@ def _step(  # type: ignore[no-untyped-def]
     tl.store(brackets + 3 * count + vertex, at_low, mask)
     tl.store(brackets + 4 * count + vertex, at_high, mask)
     edge = tl.load(edges + vertex, mask, 0)
-    cell, owner = tl.load(cells + edge // 3, mask, 0), tl.load(owners + vertex, mask, 0)
+    cell, owner = tl.load(cells + edge // 3, mask, 0).to(tl.int32), tl.load(owners + vertex, mask, 0)
     _put(vertices, queries, lower, voxel_sizes, owner, vertex, cell, edge % 3, crossing, width, mask)
 
 
@@ -257,18 +260,18 @@ def _join(  # type: ignore[no-untyped-def]
     cells, cases, crossed, rows, first, table, faces, count, width, BLOCK: tl.constexpr
 ):
     """The triangles of each cell, at most five."""
-    number = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = number < count
     row, triangle = number // 5, number % 5
     own = first + (count // 5 + 1) + row  # the second row, of faces
     start = tl.load(own, mask, 0)
     mask = mask & (start + triangle < tl.load(own + 1, mask, 0))
-    case = tl.load(cases + row, mask, 0).to(tl.int64)
-    cell = tl.load(cells + row, mask, 0)
+    case = tl.load(cases + row, mask, 0).to(tl.int32)
+    cell = tl.load(cells + row, mask, 0).to(tl.int32)
     for corner in tl.static_range(3):
         edge = tl.load(table + (case * 5 + triangle) * 3 + corner, mask, 0)
         place = edge // 3
         owner = cell + ((place // 4) * width + place // 2 % 2) * width + place % 2
-        owner_row = tl.load(rows + owner, mask, 0).to(tl.int64)
+        owner_row = tl.load(rows + owner, mask, 0)
         vertex, _ = _own_vertex(first, crossed, owner_row, edge % 3, mask)
         tl.store(faces + 3 * (start + triangle) + corner, vertex, mask)

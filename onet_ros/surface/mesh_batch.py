@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -75,6 +76,7 @@ class MeshBatch:
             {**self.errors, **errors},
         )
 
+    @cached_property
     def objects_of_vertices(self) -> torch.Tensor:
         """(V,) int64."""
         objects = torch.arange(len(self), device=self.faces.device)
