@@ -120,11 +120,36 @@ assert torch.equal(within_reach(points, owners, seeds, first, limits), within)
 """
 
 
-@pytest.mark.parametrize("script", [GRIDS, SURFACES, BODIES], ids=["grids", "surfaces", "bodies"])
-def test_kernels_give_what_the_operations_give(script: str):
+FIELDS = """
+import sys
+import torch
+from onet_ros.networks import InferenceNetwork
+from onet_ros.networks.local_kernel import LocalFieldKernel
+from onet_ros.networks.local_field import LocalField
+from test_inference import network, observation, queries
+
+net = network("local_planes for a kernel")
+folded = InferenceNetwork(net)
+code = folded.encode(observation("local_planes"))
+layers = LocalField(folded._local, code)
+kernel = LocalFieldKernel(folded._local, layers._projection, layers._table, 16)
+points, objects = queries(count=100)
+order = torch.randperm(300, generator=torch.Generator().manual_seed(3))
+points, objects = points.flatten(0, 1)[order], objects[order]
+expected = layers(points, objects)
+assert (kernel(points, objects) - expected).abs().max() < 1e-5 * expected.std()
+assert (kernel(points[:1], objects[:1]) - expected[:1]).abs().max() < 1e-5 * expected.std()
+"""
+
+SCRIPTS = {"grids": GRIDS, "surfaces": SURFACES, "bodies": BODIES, "fields": FIELDS}
+
+
+@pytest.mark.slow  # an interpreter is no GPU
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_kernels_give_what_the_operations_give(name: str):
     pytest.importorskip("triton", reason="Triton is not installed")
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     paths = [str(Path(__file__).parent), *sys.path]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", SCRIPTS[name]], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -179,35 +174,3 @@ class TestEveryArchitecture:
 def test_unknown_precision_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="float32, bfloat16, got 'int8'"):
         InferenceNetwork(network("pointnet_cbn"), "int8")
-
-
-IN_THE_INTERPRETER = """
-import sys
-import torch
-from onet_ros.networks import InferenceNetwork
-from onet_ros.networks.local_kernel import LocalFieldKernel
-from onet_ros.networks.local_field import LocalField
-from test_inference import network, observation, queries
-
-net = network("local_planes for a kernel")
-folded = InferenceNetwork(net)
-code = folded.encode(observation("local_planes"))
-layers = LocalField(folded._local, code)
-kernel = LocalFieldKernel(folded._local, layers._projection, layers._table, 16)
-points, objects = queries(count=100)
-order = torch.randperm(300, generator=torch.Generator().manual_seed(3))
-points, objects = points.flatten(0, 1)[order], objects[order]
-expected = layers(points, objects)
-assert (kernel(points, objects) - expected).abs().max() < 1e-5 * expected.std()
-assert (kernel(points[:1], objects[:1]) - expected[:1]).abs().max() < 1e-5 * expected.std()
-"""
-
-
-def test_the_kernel_gives_what_the_layers_give():
-    """In Triton's interpreter, which needs no GPU."""
-    pytest.importorskip("triton", reason="Triton is not installed")
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    paths = [str(Path(__file__).parent), *sys.path]
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    done = subprocess.run([sys.executable, "-c", IN_THE_INTERPRETER], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
