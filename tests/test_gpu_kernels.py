@@ -120,6 +120,27 @@ assert torch.equal(within_reach(points, owners, seeds, first, limits), within)
 """
 
 
+SEEDS = """
+import numpy as np
+import torch
+from analytic_fields import LOWER, UPPER
+from test_surface_batches import SHAPES, boxes, side_by_side
+from onet_ros.gpu_kernels import GpuKernels
+from onet_ros.surface.grid import Lattice
+from onet_ros.surface.start_grid import StartGrid
+
+shapes = SHAPES[1:3]
+low, high = boxes(2)
+start = StartGrid(side_by_side(*shapes), low, high, 0.0, [16, 16], 0, "cpu")
+lattice = Lattice([64, 64], low, high, "cpu")
+seeds = [np.random.default_rng(number).uniform(-0.6, 0.6, (3000, 3)) for number in range(2)]
+expected = start.lone_seeds(seeds, lattice)
+assert 20 < len(expected[0]) < 3000
+GpuKernels.fit = lambda self, tensor: True
+found = start.lone_seeds(seeds, lattice)
+assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+"""
+
 FIELDS = """
 import sys
 import torch
@@ -141,7 +162,7 @@ assert (kernel(points, objects) - expected).abs().max() < 1e-5 * expected.std()
 assert (kernel(points[:1], objects[:1]) - expected[:1]).abs().max() < 1e-5 * expected.std()
 """
 
-SCRIPTS = {"grids": GRIDS, "surfaces": SURFACES, "bodies": BODIES, "fields": FIELDS}
+SCRIPTS = {"grids": GRIDS, "surfaces": SURFACES, "bodies": BODIES, "seeds": SEEDS, "fields": FIELDS}
 
 
 @pytest.mark.slow  # an interpreter is no GPU

@@ -74,6 +74,29 @@ class FusedGridOperations(GridOperations):
         return (self.sides >= CLAIMED).nonzero().squeeze(1)
 
 
+def maybe_lone(table: torch.Tensor, lattice: Lattice, start: Lattice, start_sides: torch.Tensor) -> torch.Tensor | None:
+    """Seeds of which the start grid may have seen nothing; None where there are no kernels, and it may be any.
+
+    A quick look at all of them: most lie near something that it has seen.
+
+    Args:
+        table: (S, 4) float64, of each seed the object and the place, metres.
+        lattice, start: of the final grids and of the start grids, all alike.
+        start_sides: of the corners of the start grids.
+
+    Returns:
+        (S,) bool, true for seeds in the box about which all corners of their start cell and of the 26 around it are
+        on one side.
+    """
+    if not FusedGridOperations.fit(lattice, start_sides) or not len(table):
+        return None
+    lone = torch.empty(len(table), dtype=torch.bool, device=table.device)
+    resolution, cells = lattice.resolutions[0], start.resolutions[0]
+    arguments = (table, lattice.lower_there, lattice.voxel_sizes_there, start_sides, lone.view(torch.uint8), len(table))
+    numbers = (resolution, resolution // cells, cells)
+    return lone if _kernels.launch(_look_around, len(table), BLOCK, *arguments, *numbers, BLOCK=BLOCK) else None
+
+
 # ruff: noqa: ANN001, ANN202 - the arguments of a kernel are pointers, numbers and constants
 
 
@@ -255,3 +278,44 @@ def _cross(  # type: ignore[no-untyped-def]
                 state = tl.load(sides + cell + (i * width + j) * width + k, whole, OUTSIDE)
                 bits |= tl.where(state == INSIDE, 1, tl.where(state == OUTSIDE, 2, 0))
     tl.store(crossed + cell, (bits == 3).to(tl.uint8), mask)
+
+
+@jit
+def _look_around(  # type: ignore[no-untyped-def]
+    table, lower, voxel_sizes, sides, lone, count, resolution, stride, cells, BLOCK: tl.constexpr
+) -> None:
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = row < count
+    owner = tl.load(table + 4 * row, mask, 0.0).to(tl.int32)
+    in_box, x = _start_cell(table + 4 * row + 1, lower + 3 * owner, voxel_sizes + 3 * owner, mask, resolution, stride)
+    looking = mask & in_box
+    in_box, y = _start_cell(
+        table + 4 * row + 2, lower + 3 * owner + 1, voxel_sizes + 3 * owner + 1, mask, resolution, stride
+    )
+    looking = looking & in_box
+    in_box, z = _start_cell(
+        table + 4 * row + 3, lower + 3 * owner + 2, voxel_sizes + 3 * owner + 2, mask, resolution, stride
+    )
+    looking = looking & in_box
+    width = cells + 3
+    first = tl.zeros_like(row) - 1
+    alike = looking
+    for i in tl.static_range(4):
+        plane = owner * width + tl.minimum(tl.maximum(x + i, 0), cells + 2)
+        for j in tl.static_range(4):
+            line = plane * width + tl.minimum(tl.maximum(y + j, 0), cells + 2)
+            for k in tl.static_range(4):
+                corner = line * width + tl.minimum(tl.maximum(z + k, 0), cells + 2)
+                side = tl.load(sides + corner, looking, 0).to(tl.int32)
+                first = tl.where(first < 0, side, first)
+                alike = alike & (side == first)
+    tl.store(lone + row, alike.to(tl.uint8), mask)
+
+
+@jit
+def _start_cell(places, lower, voxel_sizes, mask, resolution, stride):  # type: ignore[no-untyped-def]
+    """Whether a place is in the box along an axis, and which start cell the nearest final corner is in."""
+    place = (tl.load(places, mask, 0.0) - tl.load(lower, mask, 0.0)) / tl.load(voxel_sizes, mask, 1.0)
+    in_box = (place >= 0.0) & (place <= resolution)
+    corner = tl.where(in_box, place + 0.5, 0.0).to(tl.int32)
+    return in_box, tl.minimum(corner // stride, resolution // stride - 1)

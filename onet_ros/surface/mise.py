@@ -37,7 +37,7 @@ from onet_ros.surface.grid_kernels import FusedGridOperations
 from onet_ros.surface.grid_operations import CLAIMED, GridOperations
 from onet_ros.surface.pace import Pace
 from onet_ros.surface.settings import ExtractionSettings
-from onet_ros.surface.start_grid import StartCorners, StartGrid, one_seed_per_cell
+from onet_ros.surface.start_grid import StartCorners, StartGrid
 
 UNTRACKED, TRACKED = 0, 1  # state of a cell
 
@@ -171,9 +171,7 @@ class _Tracker(ABC):
     def ask_seed_stars(self, seeds: Sequence[ArrayLike]) -> None:
         """Around one seed in each start cell that has all corners near it on one side; see `sample_grid_mise`."""
         lattice = self.lattice
-        owners, places, cells = one_seed_per_cell(seeds, self.start.lattice, lattice)
-        alone = self.start.unseen(owners, cells)
-        owners, places = owners[alone], places[alone]
+        owners, places = self.start.lone_seeds(seeds, lattice)
         if not len(owners):
             return
         last = lattice.resolutions_there[owners]

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from onet_ros.surface.field import BatchField, SurfaceError, evaluate_batch
 from onet_ros.surface.grid import INSIDE, OUTSIDE, GridBatch, Lattice, any_corner, halved, mixed_cell_mask
+from onet_ros.surface.grid_kernels import maybe_lone
 
 FEWEST_HALVED = 16  # cells of a start grid for which half as many are a beginning
 
@@ -171,6 +172,29 @@ class StartGrid:
             made_up=made_up,
         )
 
+    def lone_seeds(self, seeds: Sequence[ArrayLike], lattice: Lattice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the seeds in their boxes one in each start cell where nothing is crossed, nor in the 26 around it.
+
+        Args:
+            seeds: B lists (S, 3), metres.
+            lattice: of the final grids.
+
+        Returns:
+            (K,) int64 objects, ascending; (K, 3) int64 nearest corners of the final grid.
+
+        Raises:
+            SurfaceError: not one list for each grid, wrong shapes, coordinates that are not finite.
+        """
+        table = torch.from_numpy(_seed_table(seeds, len(lattice.resolutions))).to(lattice.device)
+        lone = maybe_lone(table, lattice, self.lattice, self._sides)
+        if lone is not None:
+            table = table[lone]
+        if not len(table):
+            return table[:, 0].long(), table[:, 1:].long()
+        owners, places, cells = _one_seed_per_cell(table, self.lattice, lattice)
+        alone = self.unseen(owners, cells)
+        return owners[alone], places[alone]
+
     def unseen(self, objects: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         """(K,) bool: nothing is crossed in the start cell (K, 3) int64 of an object (K,), nor in the 26 around it."""
         # All their corners are on one side; a layer of corners outside is around each box, and beyond it nothing.
@@ -225,22 +249,18 @@ def _over_cells(values: torch.Tensor, combined: Callable[[torch.Tensor, torch.Te
     return values
 
 
-def one_seed_per_cell(
-    seeds: Sequence[ArrayLike], start: Lattice, lattice: Lattice
+def _one_seed_per_cell(
+    table: torch.Tensor, start: Lattice, lattice: Lattice
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Of those in their boxes, one in each start cell that has any.
 
     Args:
-        seeds: B lists (S, 3), metres.
+        table: (S, 4) float64, of each seed the object and the place, metres.
         start, lattice: of the start grids and of the final grids.
 
     Returns:
         (K,) int64 objects, ascending; (K, 3) int64 nearest corners of the final grid; (K, 3) int64 start cells.
-
-    Raises:
-        SurfaceError: not one list for each grid, wrong shapes, coordinates that are not finite.
     """
-    table = torch.from_numpy(_checked_seeds(seeds, len(lattice.resolutions))).to(lattice.device)
     owners, points = table[:, 0].long(), table[:, 1:]
     lower, voxel_sizes = lattice.lower_there[owners], lattice.voxel_sizes_there[owners]
     last = lattice.resolutions_there[owners].unsqueeze(1)
@@ -256,7 +276,7 @@ def one_seed_per_cell(
     return owners[chosen], corners[chosen], cells[chosen]
 
 
-def _checked_seeds(seeds: Sequence[ArrayLike], count: int) -> NDArray[np.float64]:
+def _seed_table(seeds: Sequence[ArrayLike], count: int) -> NDArray[np.float64]:
     """(S, 4) of all seeds the object and the place."""
     arrays = [np.asarray(array) for array in seeds]
     if len(arrays) != count:
