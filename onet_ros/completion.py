@@ -26,7 +26,7 @@ from onet_ros.networks import (
     OccupancyField,
     make_engine,
 )
-from onet_ros.scene import BACKGROUND_POINTS, UNIT_BOX, SeenObject, UnitFrame
+from onet_ros.scene import BACKGROUND_POINTS, UNIT_BOX, SeenObject, UnitFrame, to_unit_frames
 from onet_ros.settings import check_settings, setting
 from onet_ros.stopwatch import Stopwatch
 from onet_ros.surface import (
@@ -314,19 +314,17 @@ class ObjectCompleter:
         """
         seed, count = self._completion.seed, self._checkpoint.observation_points
         background = BACKGROUND_POINTS if all(len(one.background) for one in seen) else 0
-        rotations, origins = (np.stack([getattr(one.frame, name) for one in seen]) for name in ("rotation", "origin"))
-        scales = np.array([one.frame.scale for one in seen])
+        frames = [one.frame for one in seen]
 
         def told(places: Sequence[NDArray[np.float64]]) -> torch.Tensor:
             """(B, N, 3) in the unit frames."""
-            in_units = (np.stack(places) - origins[:, None]) @ rotations.transpose(0, 2, 1) / scales[:, None, None]
-            return torch.from_numpy(in_units.astype(np.float32))
+            return torch.from_numpy(to_unit_frames(frames, np.stack(places)).astype(np.float32))
 
         return Observation(
             points=told([_drawn(one.points, count, seed) for one in seen]),
             background=told([_drawn(one.background, background, seed) for one in seen]),
             viewpoint=told([one.viewpoint[None] for one in seen]).squeeze(1),
-            scale=torch.from_numpy(scales.astype(np.float32)),
+            scale=torch.tensor([frame.scale for frame in frames], dtype=torch.float32),
         )
 
     def subjects(

@@ -34,24 +34,25 @@ class GpuKernels:
 
     Args:
         purpose: what is done another way where they cannot be made, for the log.
+        block: items that one program works on; each kernel is told as its constant BLOCK.
     """
 
-    def __init__(self, purpose: str) -> None:
-        self._purpose = purpose
+    def __init__(self, purpose: str, block: int) -> None:
+        self._purpose, self._block = purpose, block
         self._refused = False
 
     def fit(self, tensor: Tensor) -> bool:
         """Whether there is Triton, the tensor is on a GPU, and no kernel has been refused so far."""
         return triton is not None and not self._refused and tensor.is_cuda
 
-    def launch(self, kernel: Any, items: int, items_of_a_program: int, *arguments: Any, **constants: Any) -> bool:
+    def launch(self, kernel: Any, items: int, *arguments: Any, **constants: Any) -> bool:
         """Run a kernel over so many items.
 
         Returns:
             False where Triton cannot make it for this GPU, which is said once.
         """
         try:
-            kernel[((items + items_of_a_program - 1) // items_of_a_program,)](*arguments, **constants)
+            kernel[((items + self._block - 1) // self._block,)](*arguments, **constants, BLOCK=self._block)
         except Exception as error:  # noqa: BLE001 - whatever its compiler says, there is another way
             if not self._refused:
                 _logger.warning("%s, since a kernel could not be made for this GPU: %s", self._purpose, error)

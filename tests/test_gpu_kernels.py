@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 GRIDS = """
-import numpy as np
 import torch
-from analytic_fields import LOWER, UPPER
 from test_surface_batches import SHAPES, boxes, side_by_side
 from onet_ros.surface.grid import OUTSIDE, UNKNOWN, Lattice
 from onet_ros.surface.grid_kernels import REACH, FusedGridOperations
@@ -75,9 +73,7 @@ assert torch.equal(plain.crossed_cells(), fused.crossed_cells()) and len(plain.c
 
 
 SURFACES = """
-import numpy as np
 import torch
-from analytic_fields import LOWER, UPPER
 from test_surface_batches import SHAPES, boxes, side_by_side
 from onet_ros.gpu_kernels import GpuKernels
 from onet_ros.surface.coarse import covering_grids
@@ -99,7 +95,6 @@ for case, plain in zip(cases, expected):
 """
 
 BODIES = """
-import numpy as np
 import torch
 from onet_ros.surface.body_kernels import connected, within_reach
 from onet_ros.surface.mesh_batch import _roots
@@ -123,7 +118,6 @@ assert torch.equal(within_reach(points, owners, seeds, first, limits), within)
 SEEDS = """
 import numpy as np
 import torch
-from analytic_fields import LOWER, UPPER
 from test_surface_batches import SHAPES, boxes, side_by_side
 from onet_ros.gpu_kernels import GpuKernels
 from onet_ros.surface.grid import Lattice
@@ -142,7 +136,6 @@ assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
 """
 
 FIELDS = """
-import sys
 import torch
 from onet_ros.networks import InferenceNetwork
 from onet_ros.networks.local_kernel import LocalFieldKernel

@@ -247,7 +247,7 @@ def run(device_name: str, model: Path, seconds: float, quick: bool = False) -> F
         figures = Figures(ceilings(device), bar.update)
         _measure_model(figures, load_checkpoint(model, device), counts, resolutions, points, seconds)
         paper_points = points // (1 if device.type == "cuda" else 10)
-        _measure_paper(figures, device, counts[-1], resolutions[-1] if quick else 128, paper_points, seconds)
+        _measure_paper(figures, device, counts[-1], resolutions[-1], paper_points, seconds)
     return figures
 
 

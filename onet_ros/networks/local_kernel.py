@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from onet_ros.networks.local_field import FoldedLocalDecoder
     from onet_ros.networks.planes import PixelProjection
 
-ROWS = 64  # points of a program
 WIDTHS = (16, 32, 64, 128)  # of channels and hidden layers: what the matrix units take
 
 
@@ -50,7 +49,6 @@ class LocalFieldKernel:
         made = _kernels.launch(
             _logits,
             len(points),
-            ROWS,
             points.contiguous(),
             objects,
             projection.matrix,
@@ -73,7 +71,6 @@ class LocalFieldKernel:
             C=layers.channels,
             H=layers.width,
             BLOCKS=len(layers.blocks),
-            ROWS=ROWS,
             PRECISION=_precision(points.device),
         )
         return logits if made else None
@@ -86,7 +83,7 @@ def _precision(device: torch.device) -> str:
     return "tf32x3" if torch.cuda.get_device_capability(device) >= (8, 0) else "ieee"
 
 
-_kernels = GpuKernels("the field is evaluated layer by layer")
+_kernels = GpuKernels("the field is evaluated layer by layer", block=64)
 
 
 @jit
@@ -113,10 +110,10 @@ def _logits(  # type: ignore[no-untyped-def]  # the arguments of a kernel are po
     C: tl.constexpr,
     H: tl.constexpr,
     BLOCKS: tl.constexpr,
-    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = row < count
     x = tl.load(points + 3 * row, mask, 0.0)
     y = tl.load(points + 3 * row + 1, mask, 0.0)
@@ -130,7 +127,7 @@ def _logits(  # type: ignore[no-untyped-def]  # the arguments of a kernel are po
     depth = tl.maximum(depth, NEAREST)
 
     channel = tl.arange(0, C)
-    features = tl.zeros((ROWS, C), tl.float32)
+    features = tl.zeros((BLOCK, C), tl.float32)
     for plane in tl.static_range(PLANES):
         to_u = own + 2 * plane
         u = x * tl.load(to_u) + y * tl.load(to_u + across)

@@ -34,7 +34,7 @@ from onet_ros.scene.stamps import StampOrder
 from onet_ros.scene.surroundings import WIDE, Surroundings, background_points, table_beside
 from onet_ros.scene.table import TableTop, seen_table
 from onet_ros.scene.tracks import NANOSECONDS, Track, TrackingSettings, Tracks
-from onet_ros.scene.unit_frame import UNIT_BOX, UnitFrame, object_unit_frame
+from onet_ros.scene.unit_frame import UNIT_BOX, UnitFrame, object_unit_frame, to_unit_frames
 from onet_ros.scene.voxels import GRID_RESOLUTION, OCCUPIED, VoxelError, VoxelGrid, load_voxels
 
 __all__ = [
@@ -94,6 +94,7 @@ __all__ = [
     "seen_table",
     "segment_objects",
     "table_beside",
+    "to_unit_frames",
     "undistorted",
     "view_object",
 ]

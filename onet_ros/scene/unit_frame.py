@@ -8,6 +8,7 @@ cuts the object off at its left or right, it may go on behind: the extent is tak
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,13 @@ class UnitFrame:
         """(3, 4) matrix and translation from this unit frame to another one of the same source frame."""
         matrix = other.rotation @ self.rotation.T * (self.scale / other.scale)
         return np.column_stack([matrix, other.rotation @ (self.origin - other.origin) / other.scale])
+
+
+def to_unit_frames(frames: Sequence[UnitFrame], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`UnitFrame.to_unit` of B frames at once: (B, N, 3) metres in the source frame -> (B, N, 3), each in its own."""
+    rotations, origins = np.stack([one.rotation for one in frames]), np.stack([one.origin for one in frames])
+    scales = np.array([one.scale for one in frames])
+    return np.asarray((points - origins[:, None]) @ rotations.transpose(0, 2, 1) / scales[:, None, None])
 
 
 def object_unit_frame(

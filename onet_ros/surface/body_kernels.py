@@ -6,11 +6,10 @@ import torch
 
 from onet_ros.gpu_kernels import GpuKernels, jit, tl
 
-BLOCK = 128
 SEEDS = 32  # that are looked at together
 CHUNK = 1024  # points whose distances from all seeds are known at once, where there is no kernel
 
-_kernels = GpuKernels("bodies are told apart operation by operation")
+_kernels = GpuKernels("bodies are told apart operation by operation", block=128)
 
 
 def connected(faces: torch.Tensor, vertices: int) -> torch.Tensor | None:
@@ -25,8 +24,8 @@ def connected(faces: torch.Tensor, vertices: int) -> torch.Tensor | None:
     parents = torch.arange(vertices, dtype=torch.int32, device=faces.device)
     roots = torch.empty(vertices, dtype=torch.int64, device=faces.device)
     count = 2 * len(faces)
-    if _kernels.launch(_unite, count, BLOCK, faces.contiguous(), parents, count, BLOCK=BLOCK) and _kernels.launch(
-        _find, vertices, BLOCK, parents, roots, vertices, BLOCK=BLOCK
+    if _kernels.launch(_unite, count, faces.contiguous(), parents, count) and _kernels.launch(
+        _find, vertices, parents, roots, vertices
     ):
         return roots
     return None
@@ -47,7 +46,7 @@ def within_reach(
     if _kernels.fit(points):
         near = torch.empty(len(points), dtype=torch.bool, device=points.device)
         arguments = (points, objects, seeds, first_seeds, reach, near.view(torch.uint8), len(points))
-        if _kernels.launch(_near, len(points), BLOCK, *arguments, SEEDS=SEEDS, BLOCK=BLOCK):
+        if _kernels.launch(_near, len(points), *arguments, SEEDS=SEEDS):
             return near
     counts = first_seeds.diff()
     of_seeds = torch.arange(len(counts), device=seeds.device).repeat_interleave(counts)

@@ -106,6 +106,11 @@ class Lattice:
         self.axes = self._axis_coordinates()
         self._offsets: dict[bytes, torch.Tensor] = {}
 
+    @property
+    def alike(self) -> bool:
+        """Whether all grids have one resolution."""
+        return len(set(self.resolutions)) == 1
+
     def _axis_coordinates(self) -> torch.Tensor:
         table = np.zeros((len(self.resolutions), 3, self.width), dtype=np.float32)
         for number, resolution in enumerate(self.resolutions):

@@ -12,14 +12,13 @@ from onet_ros.gpu_kernels import GpuKernels, jit, tl
 from onet_ros.surface.grid import INSIDE, OUTSIDE, UNKNOWN, Lattice
 from onet_ros.surface.grid_operations import CLAIMED, GridOperations
 
-BLOCK = 256  # corners of a program
 # In a late round few questions are open, and the next few lead on to others: what lies within so many corners of one is
 # asked with it. On twelve objects at 128 cells that makes 7 rounds of 13, for 1.3 % more points.
 REACH = 3
 SPREAD = CLAIMED + 1  # a corner that is asked with another
-_STATES = {"UNKNOWN": UNKNOWN, "INSIDE": INSIDE, "OUTSIDE": OUTSIDE, "CLAIMED": CLAIMED, "BLOCK": BLOCK}
+_STATES = {"UNKNOWN": UNKNOWN, "INSIDE": INSIDE, "OUTSIDE": OUTSIDE, "CLAIMED": CLAIMED}
 
-_kernels = GpuKernels("grids are gone through operation by operation")
+_kernels = GpuKernels("grids are gone through operation by operation", block=256)
 
 
 class FusedGridOperations(GridOperations):
@@ -28,19 +27,19 @@ class FusedGridOperations(GridOperations):
     @staticmethod
     def fit(lattice: Lattice, sides: torch.Tensor) -> bool:
         """Whether kernels may be had for these grids."""
-        return _kernels.fit(sides) and len(set(lattice.resolutions)) == 1 and 27 * lattice.size < 2**31
+        return _kernels.fit(sides) and lattice.alike and 27 * lattice.size < 2**31
 
     def located(self, corners: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         count, width = len(corners), self.lattice.width
         points, objects = self.samples.new_empty(count, 3), torch.empty_like(corners)
         arguments = (corners, self.lattice.axes, points, objects, count, width)
-        if _kernels.launch(_locate, count, BLOCK, *arguments, BLOCK=BLOCK):
+        if _kernels.launch(_locate, count, *arguments):
             return points, objects
         return super().located(corners)
 
     def learn(self, corners: torch.Tensor, values: torch.Tensor, threshold: float) -> None:
         arguments = (corners, values, self.samples, self.sides, len(corners), threshold)
-        if not _kernels.launch(_learn, len(corners), BLOCK, *arguments, BLOCK=BLOCK):
+        if not _kernels.launch(_learn, len(corners), *arguments):
             super().learn(corners, values, threshold)
 
     def halves(self, stride: int) -> torch.Tensor:
@@ -52,14 +51,14 @@ class FusedGridOperations(GridOperations):
         else:
             count = 27 * len(near)
             arguments = (self.sides, near, count, self.lattice.width)
-            made = _kernels.launch(_mark_near, count, BLOCK, *arguments, REACH=REACH, SPREAD=SPREAD, **_STATES)
+            made = _kernels.launch(_mark_near, count, *arguments, REACH=REACH, SPREAD=SPREAD, **_STATES)
         return self._claimed() if made else super().open_corners(near)
 
     def crossed_cells(self) -> torch.Tensor:
         size, width = self.lattice.size, self.lattice.width
         crossed = torch.empty(size, dtype=torch.bool, device=self.sides.device)
         arguments = (self.sides, crossed.view(torch.uint8), size, width)
-        if _kernels.launch(_cross, size, BLOCK, *arguments, INSIDE=INSIDE, OUTSIDE=OUTSIDE, BLOCK=BLOCK):
+        if _kernels.launch(_cross, size, *arguments, INSIDE=INSIDE, OUTSIDE=OUTSIDE):
             return crossed.nonzero().squeeze(1)
         return super().crossed_cells()
 
@@ -68,7 +67,7 @@ class FusedGridOperations(GridOperations):
         cells = self.lattice.resolutions[0] // step
         count = len(self.lattice.resolutions) * (cells + 1) ** 3
         arguments = (self.sides, count, self.lattice.width, cells + 1)
-        return _kernels.launch(_mark_all, count, BLOCK, *arguments, STEP=step, RATIO=cell // step, **_STATES)
+        return _kernels.launch(_mark_all, count, *arguments, STEP=step, RATIO=cell // step, **_STATES)
 
     def _claimed(self) -> torch.Tensor:
         return (self.sides >= CLAIMED).nonzero().squeeze(1)
@@ -94,7 +93,7 @@ def maybe_lone(table: torch.Tensor, lattice: Lattice, start: Lattice, start_side
     resolution, cells = lattice.resolutions[0], start.resolutions[0]
     arguments = (table, lattice.lower_there, lattice.voxel_sizes_there, start_sides, lone.view(torch.uint8), len(table))
     numbers = (resolution, resolution // cells, cells)
-    return lone if _kernels.launch(_look_around, len(table), BLOCK, *arguments, *numbers, BLOCK=BLOCK) else None
+    return lone if _kernels.launch(_look_around, len(table), *arguments, *numbers) else None
 
 
 # ruff: noqa: ANN001, ANN202 - the arguments of a kernel are pointers, numbers and constants

@@ -37,11 +37,11 @@ class GridOperations:
     def halves(self, stride: int) -> torch.Tensor:
         """(K,) unknown corners every half `stride` along the axes, of crossed cells `stride` wide."""
         # The corners of this level, with a layer outside the box around them.
-        level = self._cubes()[:, 1:-1:stride, 1:-1:stride, 1:-1:stride]
+        level = self.cubes()[:, 1:-1:stride, 1:-1:stride, 1:-1:stride]
         crossed = _crossed(torch.nn.functional.pad(level, [1] * 6, value=OUTSIDE))
         stride //= 2
         wanted = halved(crossed)[:, 2:-2, 2:-2, 2:-2]
-        finer = self._cubes()[:, 1:-1:stride, 1:-1:stride, 1:-1:stride]
+        finer = self.cubes()[:, 1:-1:stride, 1:-1:stride, 1:-1:stride]
         objects, x, y, z = ((finer == UNKNOWN) & wanted).nonzero().unbind(1)
         return self.lattice.numbers(objects, stride * torch.stack([x, y, z], dim=1))
 
@@ -51,16 +51,16 @@ class GridOperations:
         Args:
             near: (N,) the corners that were asked last, if no others can have made a cell a crossed one.
         """
-        cubes = self._cubes()
+        cubes = self.cubes()
         unknown = (cubes == UNKNOWN) & corners_of_cells(_crossed(cubes))
         return unknown.flatten().nonzero().squeeze(1)
 
     def crossed_cells(self) -> torch.Tensor:
         """(M,) ascending."""
-        crossed = torch.nn.functional.pad(_crossed(self._cubes()), [0, 1] * 3)  # so that a cell has its number
+        crossed = torch.nn.functional.pad(_crossed(self.cubes()), [0, 1] * 3)  # so that a cell has its number
         return crossed.flatten().nonzero().squeeze(1)
 
-    def _cubes(self) -> torch.Tensor:
+    def cubes(self) -> torch.Tensor:
         """(B, W, W, W) the sides, as a view."""
         return self.sides.view(-1, *(3 * [self.lattice.width]))
 

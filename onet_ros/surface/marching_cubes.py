@@ -9,7 +9,7 @@ the corners.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -77,10 +77,15 @@ def polygonise(
     grids: GridBatch, field: BatchField | None = None, refinement_steps: int = 0, chunk_size: int = 0
 ) -> MeshBatch:
     """`extract_meshes`, left on the device that the grids are on."""
-    marched = march(grids, field, refinement_steps, chunk_size, CORNER_CLEARANCE)
-    if marched is not None:
-        counts = marched.vertex_counts, marched.face_counts
-        return MeshBatch(marched.vertices, marched.faces, *counts, errors=_errors(grids, marched.face_counts))
+    batch = march(grids, field, refinement_steps, chunk_size, CORNER_CLEARANCE)
+    if batch is None:
+        batch = _march(grids, field, refinement_steps, chunk_size)
+    errors = {number: _no_surface(grids, number) for number, count in enumerate(batch.face_counts) if not count}
+    return replace(batch, errors=errors)
+
+
+def _march(grids: GridBatch, field: BatchField | None, refinement_steps: int, chunk_size: int) -> MeshBatch:
+    """What `march` does, operation by operation."""
     lattice, cells = grids.lattice, grids.cells
     corners = cells.unsqueeze(1) + lattice.offsets(_CORNERS)
     inside = grids.sides.take(corners) == INSIDE
@@ -88,18 +93,12 @@ def polygonise(
     if field is not None and refinement_steps:
         _secant_steps(edges, field, grids.threshold, refinement_steps, chunk_size)
     faces, cell_of_face = _faces(lattice, cells, inside, vertex_ids)
-    face_counts = torch.bincount(lattice.objects(cells[cell_of_face]), minlength=len(grids)).tolist()
     return MeshBatch(
         vertices=edges.vertices(),
         faces=faces,
         vertex_counts=torch.bincount(edges.objects, minlength=len(grids)).tolist(),
-        face_counts=face_counts,
-        errors=_errors(grids, face_counts),
+        face_counts=torch.bincount(lattice.objects(cells[cell_of_face]), minlength=len(grids)).tolist(),
     )
-
-
-def _errors(grids: GridBatch, face_counts: list[int]) -> dict[int, SurfaceError]:
-    return {number: _no_surface(grids, number) for number, count in enumerate(face_counts) if not count}
 
 
 def _no_surface(grids: GridBatch, number: int) -> SurfaceError:

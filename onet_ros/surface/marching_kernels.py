@@ -7,7 +7,6 @@ each one's own are. Order and values are those of `marching_cubes`.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -16,30 +15,19 @@ from onet_ros.gpu_kernels import GpuKernels, jit, tl
 from onet_ros.surface.field import BatchField, evaluate_batch
 from onet_ros.surface.grid import INSIDE, GridBatch
 from onet_ros.surface.marching_table import case_table
+from onet_ros.surface.mesh_batch import MeshBatch
 
-BLOCK = 128
-
-_kernels = GpuKernels("surfaces are put together operation by operation")
+_kernels = GpuKernels("surfaces are put together operation by operation", block=128)
 
 
 class UnmadeError(Exception):
     """A kernel could not be made."""
 
 
-@dataclass(frozen=True)
-class Marched:
-    """Vertices (V, 3) float64 and faces (F, 3) int64 of all objects, and how many are each one's."""
-
-    vertices: torch.Tensor
-    faces: torch.Tensor
-    vertex_counts: list[int]
-    face_counts: list[int]
-
-
 def march(
     grids: GridBatch, field: BatchField | None, refinement_steps: int, chunk_size: int, clearance: float
-) -> Marched | None:
-    """The surfaces of grids on a GPU; None where there are no kernels for it."""
+) -> MeshBatch | None:
+    """The surfaces of grids on a GPU, errors aside; None where there are no kernels for it."""
     countable = 5 * len(grids.cells) < 2**31 and grids.lattice.size < 2**31
     if not _kernels.fit(grids.samples) or not len(grids.cells) or not countable:
         return None
@@ -69,7 +57,7 @@ class _Marching:
         self._vertex_counts = [end - start for start, end in itertools.pairwise(vertices)]
         self._face_counts = [end - start for start, end in itertools.pairwise(faces)]
 
-    def run(self, field: BatchField | None, steps: int, chunk_size: int) -> Marched:
+    def run(self, field: BatchField | None, steps: int, chunk_size: int) -> MeshBatch:
         grids, lattice, device = self._grids, self._lattice, self._grids.cells.device
         total = sum(self._vertex_counts)
         vertices = torch.empty(total, 3, dtype=torch.float64, device=device)
@@ -87,7 +75,7 @@ class _Marching:
             heights = evaluate_batch(field, queries, owners, chunk_size)  # type: ignore[arg-type]
             lists = (grids.cells, heights, *places[1:], *state)
             self._launch(_step, total, *lists, total, lattice.width, grids.threshold, self._clearance)
-        return Marched(vertices, self._faces(), self._vertex_counts, self._face_counts)
+        return MeshBatch(vertices, self._faces(), self._vertex_counts, self._face_counts)
 
     def _faces(self) -> torch.Tensor:
         faces = torch.empty(sum(self._face_counts), 3, dtype=torch.int64, device=self._grids.cells.device)
@@ -97,7 +85,7 @@ class _Marching:
         return faces
 
     def _launch(self, kernel: object, items: int, *arguments: object, **constants: object) -> None:
-        if not _kernels.launch(kernel, items, BLOCK, *arguments, **constants, BLOCK=BLOCK):
+        if not _kernels.launch(kernel, items, *arguments, **constants):
             raise UnmadeError
 
 

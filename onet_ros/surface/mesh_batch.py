@@ -50,7 +50,7 @@ class MeshBatch:
         first_vertices = np.cumsum([0, *self.vertex_counts])
         first = torch.from_numpy(first_vertices[:-1]).to(self.faces.device)
         own = self.faces - first.repeat_interleave(self._counts(self.face_counts), output_size=len(self.faces))[:, None]
-        vertices, faces = _on_host(self.vertices, torch.float64), _on_host(own.int(), torch.int64)
+        vertices, faces = _on_host(self.vertices), _on_host(own, torch.int32)
         first_faces = np.cumsum([0, *self.face_counts])
         return [
             self.errors.get(number)
@@ -135,13 +135,17 @@ def _roots(faces: torch.Tensor, vertices: int) -> torch.Tensor:
         names = found
 
 
-def _on_host(values: torch.Tensor, dtype: torch.dtype) -> NDArray[np.generic]:
-    """The values in host memory, of this type.
+def _on_host(values: torch.Tensor, way: torch.dtype | None = None) -> NDArray[np.generic]:
+    """The values in host memory.
 
     From a GPU they come through pinned memory that is kept: making some takes longer than copying into it.
+
+    Args:
+        way: type in which they come from there, if another than their own holds them in fewer bytes.
     """
     if not values.is_cuda:
-        return values.to(dtype).numpy()
+        return values.numpy()
+    dtype, values = values.dtype, values.to(way or values.dtype)
     size = values.numel() * values.element_size()
     if len(getattr(_staging, "bytes", ())) < size:
         _staging.bytes = torch.empty(2 * size, dtype=torch.uint8, pin_memory=True)

@@ -127,7 +127,7 @@ def sample_grids_mise(
         doublings = pace.affordable_doublings(start.crossed_edges, doublings, settings.refinement_steps)
     if by_levels is None:
         by_levels = start.values.is_cuda
-    tracker = (_LevelTracker if by_levels and start.alike else _SurfaceTracker)(start, doublings)
+    tracker = (_LevelTracker if by_levels and start.lattice.alike else _SurfaceTracker)(start, doublings)
     tracker.approach()
     if seeds is not None:
         tracker.ask_seed_stars(seeds)
@@ -146,8 +146,8 @@ class _Tracker(ABC):
         fused = FusedGridOperations.fit(lattice, self.sides)
         self.grid = (FusedGridOperations if fused else GridOperations)(lattice, self.samples, self.sides)
         self.points_asked, self.rounds = 0, 0
-        cubes = self.sides.view(-1, *(3 * [lattice.width]))
-        boxes = enumerate(lattice.resolutions) if not start.alike else [(slice(None), lattice.resolutions[0])]
+        cubes = self.grid.cubes()
+        boxes = enumerate(lattice.resolutions) if not start.lattice.alike else [(slice(None), lattice.resolutions[0])]
         for numbers, resolution in boxes:
             end = resolution + 2
             cubes[numbers, 1:end, 1:end, 1:end] = UNKNOWN

@@ -71,7 +71,7 @@ def _start_corners(resolutions: tuple[int, ...], lower: bytes, upper: bytes, dev
     last = torch.tensor(resolutions, device=lattice.device)[objects].unsqueeze(1)
     upward = coordinates < last
     coarse = None
-    if len(set(resolutions)) == 1 and resolutions[0] % 2 == 0 and resolutions[0] >= FEWEST_HALVED:
+    if lattice.alike and resolutions[0] % 2 == 0 and resolutions[0] >= FEWEST_HALVED:
         coarse = (coordinates % 2 == 0).all(dim=1).nonzero().squeeze(1)
     return StartCorners(
         lattice=lattice,
@@ -118,11 +118,6 @@ class StartGrid:
         self.points_asked = len(self.values) if self.asked is None else int(self.asked.sum())
         self._sides = torch.full((self.lattice.size,), OUTSIDE, dtype=torch.uint8, device=self.lattice.device)
         self._sides[self.corners.numbers] = (self.values > threshold).to(torch.uint8)
-
-    @property
-    def alike(self) -> bool:
-        """Whether all grids have one resolution."""
-        return len(set(self.lattice.resolutions)) == 1
 
     @cached_property
     def crossed(self) -> torch.Tensor:
@@ -192,10 +187,10 @@ class StartGrid:
         if not len(table):
             return table[:, 0].long(), table[:, 1:].long()
         owners, places, cells = _one_seed_per_cell(table, self.lattice, lattice)
-        alone = self.unseen(owners, cells)
+        alone = self._unseen(owners, cells)
         return owners[alone], places[alone]
 
-    def unseen(self, objects: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    def _unseen(self, objects: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         """(K,) bool: nothing is crossed in the start cell (K, 3) int64 of an object (K,), nor in the 26 around it."""
         # All their corners are on one side; a layer of corners outside is around each box, and beyond it nothing.
         corners = (places.unsqueeze(1) + _steps(_CORNERS_AROUND, places.device)).clamp(min=-1)
