@@ -4,12 +4,14 @@ python -m onet_ros.ros.depth_camera --seed 3 --layout zed
 python -m onet_ros.ros.depth_camera --cloud capture.npz
 python -m onet_ros.ros.depth_camera --output depth --mask
 python -m onet_ros.ros.depth_camera --orbit 20 --fixed-frame table
+python -m onet_ros.ros.depth_camera --rate 30 --prepare 30
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,14 @@ except ImportError:  # ROS 2 from PyPI has no tf2
     TFMessage = None
 
 
+@dataclass(frozen=True)
+class _Shot:
+    """What is published of one frame: messages by topic, without stamps; where the camera stood, if that is known."""
+
+    messages: dict[str, Any]
+    T_table_camera: NDArray[np.float64] | None
+
+
 class DepthCameraNode(Node):
     """Publishes `points`, or `depth_image`; and, where they are known and wanted, `camera_info`, `mask` and /tf.
 
@@ -51,6 +61,7 @@ class DepthCameraNode(Node):
         super().__init__("depth_camera")
         self._source, self._layout, self._arguments = source, layout, arguments
         self._frames = 0
+        self._prepared: list[_Shot] = []
         first = source.frame(0)
         if arguments.output == "depth" and source.intrinsics is None:
             raise ValueError("a depth image needs intrinsics, and the capture has none")
@@ -74,15 +85,25 @@ class DepthCameraNode(Node):
             self._outputs["mask"] = self.create_publisher(Image, "mask", qos)
         if arguments.fixed_frame:
             self._outputs["/tf"] = self.create_publisher(TFMessage, "/tf", 100)
+        self._prepared = [self._shot(number) for number in range(arguments.prepare)]
         self.create_timer(1.0 / arguments.rate, self._publish)
 
     def _publish(self) -> None:
-        frame = self._source.frame(self._frames)
+        number = self._frames
         self._frames += 1
+        shot = self._prepared[number % len(self._prepared)] if self._prepared else self._shot(number)
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._arguments.frame_id)
+        messages = dict(shot.messages)
+        for message in messages.values():
+            message.header = header
+        if shot.T_table_camera is not None and "/tf" in self._outputs:
+            messages["/tf"] = TFMessage(transforms=[self._transform(header, shot.T_table_camera)])
+        for name, message in messages.items():
+            self._outputs[name].publish(message)
+
+    def _shot(self, number: int) -> _Shot:
+        frame, header = self._source.frame(number), Header()
         messages: dict[str, Any] = {}
-        if frame.T_table_camera is not None and "/tf" in self._outputs:
-            messages["/tf"] = TFMessage(transforms=[self._transform(header, frame.T_table_camera)])
         if self._source.intrinsics is not None:
             size = frame.points.shape[:2]
             messages["camera_info"] = to_camera_info_msg(header, self._source.intrinsics, *size)
@@ -92,8 +113,7 @@ class DepthCameraNode(Node):
             messages["points"] = to_point_cloud2_msg(header, frame.points, self._layout, frame.colours)
         if "mask" in self._outputs and frame.labels is not None:
             messages["mask"] = to_mask_msg(header, frame.labels)
-        for name, message in messages.items():
-            self._outputs[name].publish(message)
+        return _Shot(messages, frame.T_table_camera)
 
     def _transform(self, header: Header, T_table_camera: NDArray[np.float64]) -> TransformStamped:
         pose = to_pose_msg(T_table_camera)
@@ -146,9 +166,23 @@ def make_parser() -> argparse.ArgumentParser:
         "--fixed-frame", default="", metavar="FRAME", help="tell /tf where the camera stands in this frame of the table"
     )
     parser.add_argument(
+        "--prepare",
+        type=_natural_number,
+        default=0,
+        metavar="FRAMES",
+        help="make so many frames in advance and show them again and again, which leaves the processor to others, as a "
+        "camera's driver does (default: make each when it is due)",
+    )
+    parser.add_argument(
         "--best-effort", action="store_true", help="publish with best effort; many drivers are reliable"
     )
     return parser
+
+
+def _natural_number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, got {text}")
+    return int(text)
 
 
 def _positive_number(text: str) -> float:

@@ -3,7 +3,8 @@
     python -m onet_ros.ros.node_latency --minutes 10
     python -m onet_ros.ros.node_latency --anew --rate 5
 
-The camera (a simulated table) and the node are processes of their own; this one listens, without unpacking what comes.
+The camera (a simulated table, its frames made in advance) and the node are processes of their own; this one listens,
+without unpacking what comes.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from onet_ros.ros.qos import COLLISION_QOS, DIAGNOSTICS_QOS, MARKERS_QOS, OBJECT
 
 WARM_UP = 5.0  # seconds after the first message that do not count
 START_TIMEOUT = 120.0  # seconds
+PREPARED = 30  # frames: making each when it is due keeps a core busy that a real camera does not
 ANEW = ("tracking.refresh_period:=0.001", "tracking.update_period:=0.0")
 _HEADER = 4  # bytes of the CDR encapsulation, before a message's own header
 
@@ -117,7 +119,7 @@ def measure_node(
         stack.callback(rclpy.try_shutdown, context=context)
         node = NodeProcess("onet_ros.ros.node", ["--ros-args", *parameters], folder / "node.log")
         stack.callback(node.stop)
-        words = ["--rate", str(rate), "--objects", str(objects)]
+        words = ["--rate", str(rate), "--objects", str(objects), "--prepare", str(PREPARED)]
         camera = NodeProcess("onet_ros.ros.depth_camera", words, folder / "camera.log")
         stack.callback(camera.stop)
         executor = SingleThreadedExecutor(context=context)
