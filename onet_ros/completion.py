@@ -40,6 +40,7 @@ from onet_ros.surface import (
 from onet_ros.trust import STEPPED, CarvedField, ErrorModel, ExclusiveField, Subject, Trust, VertexEvidence, assess
 
 CONFIDENCE_POINTS = 4096  # of those seen of an object; so many lie closer together than confidence falls off
+SOFTNESS_CELL = 1.0 / 32.0  # of the unit frame's edge: vertices as near as that share what is asked about one of them
 MAX_CORNERS = 64_000_000  # of the final grids of one batch, at some 11 bytes each: 28 objects at 128^3, 3 at 256^3
 
 
@@ -255,22 +256,27 @@ class ObjectCompleter:
     ) -> dict[int, NDArray[np.float64]]:
         """For each object with normals (2, V): units of its frame per logit, outwards and inwards of its vertices."""
         asked: list[NDArray[np.float64]] = []
+        shared: dict[int, NDArray[np.int64]] = {}
+        device = self._network.device
         for number, own in normals.items():
             surface = surfaces[number]
             assert not isinstance(surface, SurfaceError)
             vertices = np.asarray(surface.mesh.vertices)
+            if device.type == "cpu":  # a GPU asks all of them in less time than it takes to choose
+                chosen, shared[number] = _representatives(vertices, own)
+                vertices, own = vertices[chosen], own[chosen]
             asked += [vertices + STEPPED * own, vertices - STEPPED * own]
         if not asked:
             return {}
-        device = self._network.device
         points = torch.as_tensor(np.concatenate(asked), dtype=torch.float32, device=device)
-        owners = np.repeat(list(normals), [2 * len(own) for own in normals.values()])
-        heights = field(points, torch.as_tensor(owners, device=device)).cpu().double().numpy() - self.threshold
-        softness, start = {}, 0
-        for number, own in normals.items():
-            outside, inside = heights[start : start + 2 * len(own)].reshape(2, -1)
-            softness[number] = STEPPED / np.maximum([-outside, inside], 1e-3)
-            start += 2 * len(own)
+        counts = [len(outside) + len(inside) for outside, inside in zip(asked[::2], asked[1::2], strict=True)]
+        owners = torch.as_tensor(np.repeat(list(normals), counts), device=device)
+        heights = field(points, owners).cpu().double().numpy() - self.threshold
+        softness = {}
+        for number, values in zip(normals, np.split(heights, np.cumsum(counts)[:-1]), strict=True):
+            outside, inside = values.reshape(2, -1)
+            found = STEPPED / np.maximum([-outside, inside], 1e-3)
+            softness[number] = found[:, shared[number]] if shared else found
         return softness
 
     @property
@@ -400,6 +406,20 @@ class ObjectCompleter:
         sigma = self._completion.seen_distance
         confidence = np.exp(-0.5 * (distances / sigma) ** 2)
         return np.where(distances < 3.7 * sigma, confidence, 0.0).astype(np.float32)
+
+
+def _representatives(
+    vertices: NDArray[np.float64], normals: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Some of a mesh's vertices (V, 3) that stand for all: their rows (N,), and which of them stands for each (V,).
+
+    One for all in a cube of `SOFTNESS_CELL` whose normals are of one octant, so that the two sides of a wall have their
+    own: a third of them at 64 cells, whose softness is within a tenth of that of those they stand for.
+    """
+    x, y, z = ((vertices - vertices.min(axis=0)) / SOFTNESS_CELL).astype(np.int64).T
+    names = ((x << 40) + (y << 20) + z << 3) + (normals > 0.0) @ np.array([1, 2, 4])
+    _, chosen, places = np.unique(names, return_index=True, return_inverse=True)
+    return chosen, places
 
 
 def object_pose(

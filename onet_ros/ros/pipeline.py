@@ -76,7 +76,16 @@ class Pipeline:
         self._node, self._parameters, self._statistics = node, parameters, statistics
         settings = parameters.node
         self.model = Path(settings.model).expanduser() if settings.model else model_path(settings.mode)
-        reconstructor = self._load(settings)
+        self._worker: LatestValueWorker[CameraFrame] = LatestValueWorker(
+            self._process, lambda _: statistics.drop(STOPPED if self._input is None else SUPERSEDED)
+        )
+        try:
+            # By the one thread that works with it: OpenMP keeps a team for each thread that uses torch, and lets those
+            # of more threads than there are cores sleep between any two operations (a tenth of the time of a cloud).
+            reconstructor = self._worker.call(lambda: self._load(settings)).result()
+        except BaseException:
+            self._worker.stop(0.0)
+            raise
         self._scene: LiveScene | PictureScene = (
             PictureScene(reconstructor) if settings.mode == "image" else LiveScene(reconstructor)
         )
@@ -87,9 +96,6 @@ class Pipeline:
         self._input: Input | None = None
         self.target_frame = TargetFrame(node, settings.target_frame)
         self._results = ResultPublisher(node, settings, statistics.warnings.warn)
-        self._worker: LatestValueWorker[CameraFrame] = LatestValueWorker(
-            self._process, lambda _: statistics.drop(STOPPED if self._input is None else SUPERSEDED)
-        )
         spare_what_is_there()
 
     def _load(self, settings: NodeSettings) -> Reconstructor:

@@ -55,7 +55,7 @@ class ExtractionSettings:
         maximum=1,
     )
     max_triangles: int = setting(
-        20_000, "Triangle budget of the visual mesh; 0 means no limit", minimum=0, maximum=10_000_000
+        40_000, "Triangle budget of the visual mesh; 0 means no limit", minimum=0, maximum=10_000_000
     )
     gradient_steps: int = setting(
         0, "Evaluations per vertex that move it along the field's gradient after simplification", minimum=0, maximum=20
