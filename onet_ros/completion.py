@@ -16,6 +16,7 @@ import trimesh
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from onet_ros import columns
 from onet_ros.networks import (
     AUTO,
     ENGINES,
@@ -389,7 +390,7 @@ class ObjectCompleter:
         facing = np.full(len(vertices), -1.0)
         for view in one.views:
             towards = view.viewpoint - vertices
-            towards /= np.maximum(np.linalg.norm(towards, axis=1), 1e-9)[:, None]
+            towards /= np.maximum(columns.lengths(towards), 1e-9)[:, None]
             facing = np.maximum(facing, np.einsum("ij,ij->i", found.normals, towards))
         return VertexEvidence(distance, found.outward, found.inward, facing, one.whole_frame().scale)
 
@@ -416,7 +417,7 @@ def _representatives(
     One for all in a cube of `SOFTNESS_CELL` whose normals are of one octant, so that the two sides of a wall have their
     own: a third of them at 64 cells, whose softness is within a tenth of that of those they stand for.
     """
-    x, y, z = ((vertices - vertices.min(axis=0)) / SOFTNESS_CELL).astype(np.int64).T
+    x, y, z = ((vertices - columns.bounds(vertices)[0]) / SOFTNESS_CELL).astype(np.int64).T
     names = ((x << 40) + (y << 20) + z << 3) + (normals > 0.0) @ np.array([1, 2, 4])
     _, chosen, places = np.unique(names, return_index=True, return_inverse=True)
     return chosen, places
@@ -427,7 +428,7 @@ def object_pose(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """T_source_object (4, 4) and size (3,), see `ReconstructedObject`, of a mesh's vertices and the object's axes."""
     along_axes = vertices @ rotation.T
-    low, high = along_axes.min(axis=0), along_axes.max(axis=0)
+    low, high = columns.bounds(along_axes)
     T_source_object = np.eye(4)
     T_source_object[:3, :3] = rotation.T
     T_source_object[:3, 3] = rotation.T @ ((low + high) / 2.0)

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onet_ros import columns
 from onet_ros.completion import CompletionSettings, ObjectCompleter, ReconstructedObject
 from onet_ros.networks import Checkpoint, load_checkpoint
 from onet_ros.scene import (
@@ -453,7 +454,7 @@ def failure(points: NDArray[np.floating], error: ValueError) -> str:
         points: (N, 3) metres, of the object.
         error: why.
     """
-    where = np.round(points.mean(axis=0), 3).tolist()
+    where = np.round(columns.mean(points), 3).tolist()
     return f"object of {len(points)} points at {where} m: {error}"
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
+from onet_ros import columns
 from onet_ros.scene.evidence import KnownShape, sampled
 from onet_ros.scene.segmentation import ObjectCluster
 
@@ -70,8 +71,8 @@ def _costs(cluster: ObjectCluster, shapes: Sequence[KnownShape], same_object_dis
 
 def _bounds(cluster: ObjectCluster) -> tuple[NDArray[np.floating], float]:
     """Middle (3,) of a cluster's box, and the distance of its farthest point from there, metres."""
-    centre = (cluster.points.min(axis=0) + cluster.points.max(axis=0)) / 2.0
-    return centre, float(np.linalg.norm(cluster.points - centre, axis=1).max())
+    centre = columns.centre(cluster.points)
+    return centre, float(columns.lengths(cluster.points - centre).max())
 
 
 def _divided(cluster: ObjectCluster, shapes: Sequence[KnownShape], same_object_distance: float) -> list[ObjectCluster]:

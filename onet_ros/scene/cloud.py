@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from onet_ros import columns
 from onet_ros.settings import check_settings, setting
 
 MAX_COORDINATE = 1e3
@@ -97,7 +98,7 @@ class PointCloud:
     @property
     def valid_points(self) -> np.ndarray:
         """(N, 3) float32, metres, sensor frame: the measurements, in the order of the flat cloud."""
-        return self.points[self.valid]
+        return columns.rows(self.points.reshape(-1, 3), self.valid.ravel())
 
 
 def decode_point_cloud2(message: Any, max_points: int = 5_000_000) -> PointCloud:

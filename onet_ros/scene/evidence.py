@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from onet_ros import columns
 from onet_ros.scene.cloud import PointCloud, depth_noise
 from onet_ros.scene.seen_object import SeenObject
 from onet_ros.scene.surroundings import ENOUGH, pinhole_image, view_axes
@@ -49,9 +50,9 @@ class SeenRays:
         valid = np.flatnonzero(cloud.valid)
         if len(valid) > ENOUGH:
             valid = valid[np.random.default_rng(seed).integers(len(valid), size=ENOUGH)]
-        rays = cloud.points.reshape(-1, 3)[valid] - self._eye
-        distance = np.linalg.norm(rays, axis=1)
-        self._axes = view_axes((rays / np.maximum(distance, 1e-6)[:, None]).mean(axis=0))
+        rays = cloud.points.reshape(-1, 3).take(valid, axis=0) - self._eye
+        distance = columns.lengths(rays)
+        self._axes = view_axes(columns.mean(rays / np.maximum(distance, 1e-6)[:, None]))
         image = pinhole_image(rays, self._axes)
         # Some strays far to the side must not make the cells wide: they fall outside.
         self._low, high = np.percentile(image, [1, 99], axis=0)
@@ -68,7 +69,7 @@ class SeenRays:
         """What the rays say of points (N, 3), metres, the cloud's frame."""
         offsets = np.asarray(points, dtype=np.float32) - self._eye
         cell, inside = self._cells(pinhole_image(offsets, self._axes))
-        distance = np.linalg.norm(offsets[inside], axis=1)
+        distance = columns.lengths(columns.rows(offsets, inside))
         nearest, farthest = self._nearest[cell], self._farthest[cell]
         tested = np.isfinite(nearest)
         count = int(tested.sum())
@@ -82,7 +83,7 @@ class SeenRays:
     def _cells(self, image: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Flat cell of those image points (N, 2) that lie in one, and which these are (N,)."""
         column, row = ((image - self._low) / self._edge).astype(np.int64).T
-        inside = (image >= self._low).all(axis=1) & (column < self._shape[0]) & (row < self._shape[1])
+        inside = columns.in_all(image >= self._low) & (column < self._shape[0]) & (row < self._shape[1])
         return column[inside] * self._shape[1] + row[inside], inside
 
 
@@ -122,8 +123,8 @@ class KnownShape:
         shape = self.points if surface is None else np.concatenate([self.points, surface])
         self._known = cKDTree(self.points, compact_nodes=False, balanced_tree=False)
         self._shape = cKDTree(shape, compact_nodes=False, balanced_tree=False)
-        self.centre = (shape.min(axis=0) + shape.max(axis=0)) / 2.0
-        self.radius = float(np.linalg.norm(shape - self.centre, axis=1).max())
+        self.centre = columns.centre(shape)
+        self.radius = float(columns.lengths(shape - self.centre).max())
 
     def distances(self, points: NDArray[np.floating], limit: float = np.inf) -> NDArray[np.float64]:
         """(N,) metres from points (N, 3) to the shape; `limit` where it is farther."""
@@ -138,7 +139,7 @@ class KnownShape:
             seed: of the choice among points.
         """
         points = sampled(seen.points, SAMPLE, seed)
-        tolerance = TOLERANCE + 3.0 * depth_noise(np.linalg.norm(points - seen.viewpoint, axis=1))
+        tolerance = TOLERANCE + 3.0 * depth_noise(columns.lengths(points - seen.viewpoint))
         reach = float(tolerance.max()) + GUESS_TOLERANCE
         to_points = self._known.query(points, distance_upper_bound=reach)[0]
         to_shape = self.distances(points, reach)
@@ -163,7 +164,7 @@ class KnownShape:
         same_side = angle < np.radians(2.0) and rays.hidden < 0.02
         if not same_side or not 0.9 < len(now.indices) / max(len(before.indices), 1) < 1.1:
             return 0.0
-        return float(np.linalg.norm(before.points.mean(axis=0) - now.points.mean(axis=0)))
+        return float(np.linalg.norm(columns.mean(before.points) - columns.mean(now.points)))
 
 
 def angle_between(first: SeenObject, second: SeenObject, centre: NDArray[np.float64]) -> float:

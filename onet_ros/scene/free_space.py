@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onet_ros.columns import bounds, in_all, mean
 from onet_ros.scene.surroundings import WIDE, pinhole_image, view_axes
 
 POINTS_PER_CELL = 4  # on average: few cells are empty by chance then
@@ -53,22 +54,22 @@ class FreeSpace:
             None where the points have no extent in the image.
         """
         eye, own = np.asarray(viewpoint, dtype=np.float64), np.asarray(points, dtype=np.float64)
-        axes = view_axes(own.mean(axis=0) - eye).astype(np.float64)
+        axes = view_axes(mean(own) - eye).astype(np.float64)
         ends = np.concatenate([own, np.asarray(around, dtype=np.float64).reshape(-1, 3)]) - eye
         image = pinhole_image(ends.astype(np.float32), axes.astype(np.float32)).astype(np.float64)
-        low, high = image[: len(own)].min(axis=0), image[: len(own)].max(axis=0)
+        low, high = bounds(image[: len(own)])
         margin = (WIDE - 1.0) / 2.0 * float((high - low).max())
         if not margin > 0.0:
             return None
         low, high = low - margin, high + margin
-        inside = ((image >= low) & (image < high)).all(axis=1)
-        cells = int(np.clip(np.sqrt(inside.sum() / POINTS_PER_CELL), *CELLS))
+        inside = np.flatnonzero(in_all((image >= low) & (image < high)))
+        cells = int(np.clip(np.sqrt(len(inside) / POINTS_PER_CELL), *CELLS))
         edge = float((high - low).max()) / cells
         columns, rows = (np.ceil((high - low) / edge).astype(int)).tolist()
-        column, row = ((image[inside] - low) / edge).astype(int).T
+        column, row = ((image.take(inside, axis=0) - low) / edge).astype(int).T
         nearest = np.full(rows * columns, np.inf, dtype=np.float32)
         place = row.clip(max=rows - 1) * columns + column.clip(max=columns - 1)
-        np.minimum.at(nearest, place, (ends[inside] @ axes[2]).astype(np.float32))
+        np.minimum.at(nearest, place, (ends.take(inside, axis=0) @ axes[2]).astype(np.float32))
         depth = np.maximum(_free_depth(nearest.reshape(rows, columns)) - TOLERANCE, 0.0).astype(np.float32)
         return cls(eye, axes, low, edge, depth)
 
@@ -80,7 +81,7 @@ class FreeSpace:
         image = along[:, :2] / np.maximum(depth, 1e-6)[:, None]
         place = (image - self.low) / self.edge - 0.5
         height, width = self.depth.shape
-        known = (depth > 1e-3) & (place >= 0.0).all(axis=1) & (place <= np.array([width - 1, height - 1])).all(axis=1)
+        known = (depth > 1e-3) & in_all((place >= 0.0) & (place <= np.array([width - 1, height - 1])))
         column, row = np.where(known[:, None], place, 0.0).T
         x, y = (np.minimum(p.astype(int), n - 2) for p, n in ((column, width), (row, height)))
         right, below = column - x, row - y

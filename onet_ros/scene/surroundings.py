@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from onet_ros import columns
 from onet_ros.scene.cloud import PointCloud
 from onet_ros.scene.plane import SupportPlane
 
@@ -65,24 +66,24 @@ class Surroundings:
         """Arguments and result as in `background_points`."""
         eye = np.asarray(viewpoint, dtype=np.float32)
         self._look_from(eye)
-        own_points = self._flat[indices]
-        axes = view_axes(own_points.mean(axis=0) - eye)
+        own_points = self._flat.take(indices, axis=0)
+        axes = view_axes(columns.mean(own_points) - eye)
         middle, half = _window(pinhole_image(own_points - eye, axes), window)
         candidates = self._valid[np.flatnonzero(axes[2] @ self._directions >= _least_cosine(middle, half))]
-        offset = np.abs(pinhole_image(self._flat[candidates] - eye, axes) - middle)
+        offset = np.abs(pinhole_image(self._flat.take(candidates, axis=0) - eye, axes) - middle)
         inside = candidates[(offset[:, 0] < half) & (offset[:, 1] < half)]
         self._own[indices] = True
         inside = inside[~self._own[inside]]
         self._own[indices] = False
         if len(inside) > count:
             inside = np.random.default_rng(self._seed).choice(inside, count, replace=False)
-        return self._flat[inside]
+        return self._flat.take(inside, axis=0)
 
     def _look_from(self, eye: NDArray[np.float32]) -> None:
         """Directions of all rays (3, N), once for the objects of a cloud."""
         if self._eye is not None and (self._eye == eye).all():
             return
-        offsets = np.ascontiguousarray((self._flat[self._valid] - eye).T)
+        offsets = np.ascontiguousarray((self._flat.take(self._valid, axis=0) - eye).T)
         self._directions = offsets / np.maximum(np.sqrt((offsets * offsets).sum(axis=0)), 1e-9)
         self._eye = eye
 
@@ -118,7 +119,7 @@ def table_beside(
         (M, 3) metres, same frame, M <= count; none where no ray beside the object meets the table.
     """
     eye, own_points = np.asarray(viewpoint, dtype=np.float64), np.asarray(points, dtype=np.float64)
-    axes = view_axes(own_points.mean(axis=0) - eye).astype(np.float64)
+    axes = view_axes(columns.mean(own_points) - eye).astype(np.float64)
     own = pinhole_image((own_points - eye).astype(np.float32), axes.astype(np.float32))
     middle, half = _window(own, window)
     if half == 0.0:
@@ -145,15 +146,15 @@ def nearest_around(points: ArrayLike, around: ArrayLike, viewpoint: ArrayLike) -
         points: (N, 3) metres, of the object; viewpoint: (3,); all in one frame.
     """
     eye, own = np.asarray(viewpoint, dtype=np.float32), np.asarray(points, dtype=np.float32)
-    axes = view_axes(own.mean(axis=0) - eye)
+    axes = view_axes(columns.mean(own) - eye)
     middle, half = _window(pinhole_image(own - eye, axes), WINDOW)
     offset = np.abs(pinhole_image(np.asarray(around, dtype=np.float32) - eye, axes) - middle)
-    return np.asarray((offset < half).all(axis=1))
+    return columns.in_all(offset < half)
 
 
 def _window(own: NDArray[np.floating], window: float) -> tuple[NDArray[np.floating], float]:
     """Middle (2,) and half the side of the square window about the image (N, 2) of an object."""
-    low, high = own.min(axis=0), own.max(axis=0)
+    low, high = columns.bounds(own)
     return (low + high) / 2.0, window * float((high - low).max()) / 2.0
 
 

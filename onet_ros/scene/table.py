@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from onet_ros import columns
 from onet_ros.scene.cloud import PointCloud
 from onet_ros.scene.plane import SupportPlane
 
@@ -45,13 +46,13 @@ def seen_table(cloud: PointCloud, plane: SupportPlane) -> TableTop | None:
     """The smallest rectangle about the points of a cloud that lie on a plane; None where there are next to none."""
     points = cloud.valid_points
     points = points[:: max(1, len(points) // LOOKED_AT)].astype(np.float64)
-    points = points[np.abs(plane.height(points)) < CLOSE]
+    points = columns.rows(points, np.abs(plane.height(points)) < CLOSE)
     if len(points) < FEWEST:
         return None
     axes = plane.axes()
     flat = points @ axes.T
     low, high = np.percentile(flat, [STRAYS, 100.0 - STRAYS], axis=0)
-    flat = flat[((flat >= low) & (flat <= high)).all(axis=1)]
+    flat = columns.rows(flat, columns.in_all((flat >= low) & (flat <= high)))
     (u, v), size, degrees = cv2.minAreaRect(flat.astype(np.float32))
     angle = np.radians(degrees)
     x = np.cos(angle) * axes[0] + np.sin(angle) * axes[1]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onet_ros import columns
 from onet_ros.scene.plane import SupportPlane
 
 # The box a field is asked in, in unit-frame coordinates: lower and upper corner. In front of the seen points (+x) there
@@ -90,7 +91,7 @@ def object_unit_frame(
     if not np.isfinite(seen).all():
         raise ValueError(f"{int((~np.isfinite(seen).all(axis=1)).sum())} of {len(seen)} points are not finite")
     eye = np.asarray(viewpoint, dtype=np.float64)
-    rotation = _axes_towards_camera(seen.mean(axis=0), plane.normal, eye)
+    rotation = _axes_towards_camera(columns.mean(seen), plane.normal, eye)
     along_axes = seen @ rotation.T
     low, high = np.percentile(along_axes, [TRIM, 100.0 - TRIM], axis=0)
     floor = -plane.offset  # n.x + d = 0 on the plane, and z of the axes is n
@@ -113,14 +114,14 @@ def _cut_off(seen: NDArray[np.float64], around: NDArray[np.float64], across: NDA
         seen, around: (N, 3) and (M, 3) metres from the viewpoint: the object's points and those around it.
         across: (3,) unit vector, horizontal and across the line of sight.
     """
-    forward = seen.mean(axis=0)
+    forward = columns.mean(seen)
     forward = forward - (forward @ across) * across
     forward = forward / max(float(np.linalg.norm(forward)), 1e-9)
     axes = np.stack([across, np.cross(forward, across), forward])
 
     def image(offsets: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         along = offsets @ axes.T
-        return *(along[:, :2] / np.maximum(along[:, 2:], 1e-3)).T, np.linalg.norm(offsets, axis=1)
+        return *(along[:, :2] / np.maximum(along[:, 2:], 1e-3)).T, columns.lengths(offsets)
 
     (column, row, distance), (column_around, row_around, distance_around) = image(seen), image(around)
     sides = []

@@ -20,6 +20,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from onet_ros import columns
 from onet_ros.surface.soundness import are_sound
 from onet_ros.surface.triangles import Arrays, compact, euler_number, is_closed, parted, volume, without_fins
 
@@ -55,7 +56,7 @@ def simplify_mesh(mesh: trimesh.Trimesh, max_triangles: int, keep_topology: bool
     if max_triangles <= 0 or len(mesh.faces) <= max_triangles:
         return mesh
     vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    low, high = columns.bounds(vertices)
     centre, size = (low + high) / 2, (high - low).max()
     # Centred and with a longest edge of 1, which suits the methods' bounds and their precision.
     vertices, faces = _simplified(((vertices - centre) / size, faces), max_triangles, keep_topology)

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from onet_ros import columns
+
 # vertices (V, 3) float64 metres and faces (F, 3) int64
 Arrays = tuple[NDArray[np.float64], NDArray[np.int64]]
 
@@ -18,10 +20,13 @@ def normals_of_twice_the_area(vertices: NDArray[np.float64], faces: NDArray[np.i
 
 def mesh_normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
     """(V, 3) unit normals of the vertices, the mean of their faces' by area."""
-    of_faces = np.repeat(normals_of_twice_the_area(vertices, faces), 3, axis=0)
     corners = faces.ravel()
-    normals = np.stack([np.bincount(corners, of_faces[:, axis], len(vertices)) for axis in range(3)], axis=1)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1), 1e-30)[:, None]
+    sums = [
+        np.bincount(corners, np.repeat(own, 3), len(vertices)).astype(np.float64, copy=False)
+        for own in _normals(*_corners(vertices, faces))
+    ]
+    length = np.maximum(_length(sums[0], sums[1], sums[2]), 1e-30)
+    return np.stack([own / length for own in sums], axis=1)
 
 
 def face_areas(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -37,7 +42,7 @@ def areas_and_volumes(
     The volumes are of the tetrahedra between each face and a point amid the vertices, positive where it is outside.
     Summed over a closed mesh they are the volume it bounds, negative when it is inside out.
     """
-    amid = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+    amid = columns.centre(vertices)
     corners = _corners(vertices - amid, faces)
     nx, ny, nz = _normals(*corners)
     x, y, z = corners[0]
@@ -61,7 +66,7 @@ def volume_moments(
     Explicit exact formulas for the 3-D tetrahedron inertia tensor, 2004, for a corner in the origin). The centre is NaN
     where nothing is enclosed.
     """
-    amid = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+    amid = columns.centre(vertices)
     a, b, c = _corners(vertices - amid, faces)
     nx, ny, nz = _normals(a, b, c)
     d = a[0] * nx + a[1] * ny + a[2] * nz

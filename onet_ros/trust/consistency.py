@@ -10,6 +10,7 @@ import open3d as o3d
 import trimesh
 from numpy.typing import NDArray
 
+from onet_ros import columns
 from onet_ros.ray_casting import ray_scene
 from onet_ros.scene import FreeSpace
 from onet_ros.surface import volume
@@ -56,7 +57,7 @@ def _free_fraction(
 ) -> float:
     if not free:
         return 0.0
-    low, high = np.asarray(mesh.vertices).min(axis=0), np.asarray(mesh.vertices).max(axis=0)
+    low, high = columns.bounds(np.asarray(mesh.vertices))
     places = rng.uniform(low, high, (PLACES, 3))
     in_free = np.min([one.margin(places) for one in free], axis=0) < 0.0
     if not in_free.any():
