@@ -9,7 +9,7 @@ import pytest
 import trimesh
 
 from onet_ros import Reconstructor
-from onet_ros.completion import CompletionSettings, ObjectCompleter
+from onet_ros.completion import SOFTNESS_CELL, CompletionSettings, ObjectCompleter, _representatives
 from onet_ros.learning.metrics import score_mesh
 from onet_ros.ray_casting import ray_scene
 from onet_ros.reconstructor import ReconstructorSettings, find_objects
@@ -191,6 +191,18 @@ def assert_same_surface(a: trimesh.Trimesh, b: trimesh.Trimesh):
     mean, largest = surface_deviation(a, b, 2000)
     assert mean < 1e-6
     assert largest < 1e-4
+
+
+def test_vertices_that_share_what_is_asked_lie_side_by_side_on_one_side_of_a_wall():
+    plate = trimesh.creation.box((0.4, 0.3, 0.004)).subdivide_to_size(0.01)  # both sides within one cell
+    vertices, normals = np.asarray(plate.vertices), np.asarray(plate.vertex_normals)
+    chosen, places = _representatives(vertices, normals)
+    assert len(chosen) < 0.4 * len(vertices)
+    apart = vertices - vertices[chosen][places]
+    assert np.abs(apart).max() <= SOFTNESS_CELL
+    facing = np.abs(normals[:, 2]) > 0.9
+    assert (np.sign(normals[facing, 2]) == np.sign(normals[chosen][places][facing, 2])).all()
+    np.testing.assert_array_equal(chosen[places[chosen]], chosen)
 
 
 class TestBatches:

@@ -18,6 +18,7 @@ from onet_ros.surface import (
     simplify_mesh,
     surface_deviation,
 )
+from onet_ros.surface.triangles import is_closed, parted
 
 SHAPES = {
     "sphere": fields.sphere(0.37),
@@ -51,6 +52,47 @@ def test_budget_is_met_by_a_sound_mesh_near_the_original(meshes, shape, budget, 
     mean, largest = surface_deviation(simplified, mesh)
     assert mean < mean_limit
     assert largest < limit
+    assert simplified.volume == pytest.approx(mesh.volume, rel=0.05)
+
+
+def boxes_that_meet_along_an_edge() -> tuple[np.ndarray, np.ndarray]:
+    """Two boxes, which share the two vertices at the ends of an edge of both."""
+    first = trimesh.creation.box((1.0, 1.0, 1.0))
+    second = first.copy()
+    second.apply_translation([1.0, 1.0, 0.0])
+    both = trimesh.util.concatenate([first, second])
+    both.merge_vertices()
+    return np.asarray(both.vertices), np.asarray(both.faces)
+
+
+def test_sheets_that_meet_along_an_edge_are_taken_apart():
+    vertices, faces = boxes_that_meet_along_an_edge()
+    assert len(vertices) == 14
+    assert not is_closed(faces)
+    apart = trimesh.Trimesh(*parted(vertices, faces), process=False)
+    assert len(apart.vertices) == 16
+    assert is_sound(apart)
+    assert len(apart.split()) == 2
+    assert apart.volume == pytest.approx(2.0, rel=0.05)
+    merged = trimesh.Trimesh(apart.vertices, apart.faces, process=True)
+    assert merged.is_watertight  # also for those who merge vertices that lie at one place
+    np.testing.assert_allclose(apart.bounds, [[-0.5, -0.5, -0.5], [1.5, 1.5, 0.5]], atol=1e-9)
+
+
+def test_a_closed_mesh_has_nothing_to_be_taken_apart(meshes):
+    mesh = meshes["thin cup"]
+    vertices, faces = parted(np.asarray(mesh.vertices), np.asarray(mesh.faces))
+    assert len(vertices) == len(mesh.vertices)
+    np.testing.assert_array_equal(vertices[faces], mesh.vertices[mesh.faces])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_collision_meshes_are_sound_and_near(meshes, shape):
+    mesh = meshes[shape]
+    simplified = simplify_mesh(mesh, 1000, keep_topology=False)
+    assert len(simplified.faces) <= 1000
+    assert is_sound(simplified)
+    assert surface_deviation(simplified, mesh)[0] < 0.004
     assert simplified.volume == pytest.approx(mesh.volume, rel=0.05)
 
 

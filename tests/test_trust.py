@@ -88,9 +88,26 @@ class TestCarving:
         points = rng.uniform(LOWER, UPPER, (2000, 3)).astype(np.float32)
         field = CarvedField(lambda p, _: torch.full((len(p),), 5.0), [[space]], [FRAME], 0.0, torch.device("cpu"))
         logits = field(torch.from_numpy(points), torch.zeros(2000, dtype=torch.int64)).numpy()
-        expected = np.minimum(5.0, 1000.0 * space.margin(FRAME.from_unit(points)))
-        np.testing.assert_allclose(logits, expected, atol=0.05)
+        limits = 1000.0 * space.margin(FRAME.from_unit(points))
+        expected = np.where(limits < -6.0, -12.0, np.minimum(5.0, limits))
+        clear = np.abs(limits + 6.0) > 0.05
+        np.testing.assert_allclose(logits[clear], expected[clear], atol=0.05)
         assert 0.1 < (logits < 0.0).mean() < 0.9
+
+    def test_the_network_is_not_asked_where_nothing_can_be(self):
+        space, asked = seen_ball(), []
+
+        def network(points, objects):
+            asked.append(points)
+            return torch.full((len(points),), 5.0)
+
+        field = CarvedField(network, [[space]], [FRAME], 0.0, torch.device("cpu"))
+        points = np.random.default_rng(0).uniform(LOWER, UPPER, (2000, 3)).astype(np.float32)
+        logits = field(torch.from_numpy(points), torch.zeros(2000, dtype=torch.int64)).numpy()
+        depth = space.margin(FRAME.from_unit(torch.cat(asked).numpy()))
+        assert depth.min() > -0.0061
+        assert 0.2 < (logits == -12.0).mean() < 0.9
+        assert len(depth) == (logits != -12.0).sum()
 
     def test_objects_of_which_nothing_is_known_are_left_alone(self):
         field = CarvedField(ball(), [[], [seen_ball()]], [FRAME, FRAME], 0.0, torch.device("cpu"))

@@ -131,7 +131,7 @@ def measure(kind: str, model: Path, resolution: int) -> tuple[int, float, float]
         return occupancy(points, torch.zeros(len(points), dtype=torch.int64))
 
     def extract(doublings: int) -> None:
-        extract_surface(field, [-0.5] * 3, [0.5] * 3, 0.0, ExtractionSettings(32, doublings))
+        extract_surface(field, [-0.5] * 3, [0.5] * 3, 0.0, ExtractionSettings(32, doublings, max_triangles=20_000))
 
     extract(0)
     with PeakMemory() as memory:
