@@ -55,6 +55,7 @@ def test_each_row_differs_from_the_base_in_what_it_says_and_in_nothing_else():
         assert (settings.seed, settings.steps) == (base.seed, base.steps)
 
 
+@pytest.mark.slow
 def test_rows_that_are_done_are_not_done_again(data, tmp_path, capsys, monkeypatch):
     main(command(data, tmp_path, "base"))
     main(command(data, tmp_path, "base", "camera_frame", "no_noise"))
@@ -74,6 +75,7 @@ def test_rows_that_are_done_are_not_done_again(data, tmp_path, capsys, monkeypat
     assert json.loads((tmp_path / "ablation.json").read_text())["rows"] == rows
 
 
+@pytest.mark.slow
 def test_rows_of_one_world_share_its_samples(data, tmp_path, monkeypatch):
     kept = []
     real = ablation.Trainer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -135,15 +136,28 @@ class Answers:
             assert self._came.wait_for(lambda: len(self.done) >= count, timeout), f"{len(self.done)} of {count} came"
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[PieceWorker, Answers]]:
+    """One whose process has been started once for all tests that leave it alive."""
+    answers = Answers()
+    worker = PieceWorker(CollisionSettings(), answers)
+    yield worker, answers
+    worker.close()
+
+
 class TestWorker:
-    def test_pieces_come_from_another_process_and_are_the_same(self):
-        answers, mesh = Answers(), tube()
-        worker = PieceWorker(CollisionSettings(), answers)
+    @pytest.fixture
+    def shared(self, running) -> tuple[PieceWorker, Answers]:
+        """The same, with nothing done yet."""
+        running[1].done.clear()
+        return running
+
+    def test_pieces_come_from_another_process_and_are_the_same(self, shared):
+        (worker, answers), mesh = shared, tube()
         began = time.monotonic()
         worker.submit("tube", mesh)
         assert time.monotonic() - began < 0.1
         answers.wait(1)
-        worker.close()
         (done,) = answers.done
         assert (done.name, done.mesh is mesh, done.reason) == ("tube", True, "")
         here = convex_pieces(mesh)
@@ -151,9 +165,8 @@ class TestWorker:
         assert len(done.pieces.pieces) == len(here.pieces)
         np.testing.assert_allclose(done.pieces.pieces[0].vertices, here.pieces[0].vertices, atol=1e-9)
 
-    def test_only_the_newest_mesh_of_a_name_is_answered(self):
-        answers = Answers()
-        worker = PieceWorker(CollisionSettings(), answers)
+    def test_only_the_newest_mesh_of_a_name_is_answered(self, shared):
+        worker, answers = shared
         first, second, other = tube(), tube(height=0.05), trimesh.creation.box((0.03, 0.03, 0.03))
         worker.submit("a", first)
         worker.submit("a", second)
@@ -161,7 +174,6 @@ class TestWorker:
         worker.submit("b", other)
         worker.forget("forgotten")
         answers.wait(2)
-        worker.close()
         assert [done.name for done in answers.done] == ["a", "b"]
         assert answers.done[0].mesh is second
 
@@ -179,12 +191,10 @@ class TestWorker:
         worker.close()
         assert answers.done[1].pieces is not None
 
-    def test_a_mesh_that_is_no_solid_gets_a_reason(self):
-        answers = Answers()
-        worker = PieceWorker(CollisionSettings(), answers)
+    def test_a_mesh_that_is_no_solid_gets_a_reason(self, shared):
+        worker, answers = shared
         worker.submit("open", trimesh.Trimesh(np.eye(3), [[0, 1, 2]], process=False))
         answers.wait(1)
-        worker.close()
         assert answers.done[0].pieces is None
         assert "not a solid" in answers.done[0].reason
 

@@ -133,6 +133,7 @@ def test_the_command_writes_where_its_figures_come_from(data, tmp_path, capsys):
     assert "No failures." in text
 
 
+@pytest.mark.slow
 def test_sheets_show_every_object_and_the_worst_first(data, tmp_path):
     results = evaluate({"a/nothing": nothing, "hull": BASELINES["hull"]}, data, ("scenes",), 500, progress=False)
     paths = write_sheets(tmp_path, results)

@@ -54,11 +54,12 @@ def test_every_spoiled_cloud_is_decoded_or_refused_with_its_reason(decoded):
     assert len(decoded) < MESSAGES
 
 
-def test_what_can_be_decoded_never_breaks_the_search_for_objects(decoded):
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)])
+def test_what_can_be_decoded_never_breaks_the_search_for_objects(decoded, every):
     reasons, slowest = Counter(), 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # a division by zero is a fault not noticed
-        for number, cloud in enumerate(decoded):
+        for number, cloud in enumerate(decoded[::every]):
             started = time.perf_counter()
             try:
                 scene = find_objects(cloud, SETTINGS)
@@ -69,8 +70,8 @@ def test_what_can_be_decoded_never_breaks_the_search_for_objects(decoded):
                 reasons["plane" if scene.plane is not None else "no plane"] += 1
             slowest = max(slowest, time.perf_counter() - started)
     assert slowest < LONGEST
-    assert reasons["plane"] > 50
-    assert reasons["no plane"] > 50
+    assert reasons["plane"] > 200 / every
+    assert reasons["no plane"] > 200 / every
 
 
 def test_a_stream_of_them_leaves_a_scene_that_still_works(decoded, octahedron_checkpoint):

@@ -54,6 +54,7 @@ class TestProceduralObjects:
         np.testing.assert_array_equal(again.picture.image, frame.picture.image)
         np.testing.assert_array_equal(again.truths[0].mesh.vertices, frame.truths[0].mesh.vertices)
 
+    @pytest.mark.slow
     def test_every_kind_of_observation_is_evaluated_on_it(self):
         methods = {"hull": BASELINES["hull"], "mean": _mean(), "grid": InputGrid()}
         tasks = ("procedural", "procedural-image", "procedural-voxels", "procedural-map")

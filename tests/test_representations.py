@@ -104,6 +104,7 @@ class TestMemory:
         assert use.peak < 1.5e9
 
 
+@pytest.mark.slow
 def test_the_page_states_what_was_measured(checkpoint, answer, ball, tmp_path):
     forms = [answer.voxels(32), answer.cloud(), answer.field()]
     scores = {"ball": [(form, score_form(form, ball, 2000), 2) for form in forms]}

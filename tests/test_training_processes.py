@@ -27,6 +27,7 @@ def write_config(path, settings):
     path.write_text(yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(settings)))))
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     settings = dataclasses.replace(TINY, steps=400, cooldown=0.0, validate_every=400, checkpoint_every=3, workers=1)
     write_config(tmp_path / "run.yaml", settings)
@@ -68,6 +69,7 @@ torch.save(own, f"{folder}-rank-{os.environ['RANK']}.pt")
 """
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_network(tmp_path):
     settings = dataclasses.replace(TINY, steps=4, validate_every=2, checkpoint_every=2, learning_rate=5e-3)
     write_config(tmp_path / "run.yaml", settings)

@@ -106,6 +106,7 @@ def test_the_chance_of_being_bad_is_learnt():
     np.testing.assert_allclose(weights, [-14.0, 2.0, 0.0], atol=1.0)
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_summary_and_keeps_the_figures(tmp_path, capsys):
     trust_scores.main(["--objects", "2", "--samples", "2000", "--out", str(tmp_path / "scores.json")])
     printed = capsys.readouterr().out

@@ -35,6 +35,7 @@ def test_the_ways_differ_in_what_they_are_given(table):
     assert len(ways[MERGED].points) == sum(len(view.points) for view in views)
 
 
+@pytest.mark.slow
 def test_fields_put_together_beat_the_newest_view_and_points_put_together(monkeypatch):
     monkeypatch.setattr(view_fusion, "AZIMUTHS", (0.0, 90.0, 180.0))
     coarse = ReconstructorSettings(extraction=ExtractionSettings(start_resolution=16, doublings=1))

@@ -37,7 +37,7 @@ def whole():
 
 @pytest.fixture(scope="module")
 def partial():
-    return partial_grids(24, generator(), CLEAN)
+    return partial_grids(8, generator(), CLEAN)
 
 
 def test_whole_grids_are_occupied_where_the_object_is(whole):
@@ -75,7 +75,7 @@ def test_maps_that_do_not_tell_say_free(partial):
 
 def test_faults_lose_cells_and_add_some():
     clean, faulty = (
-        partial_grids(12, generator(), VoxelWorldSettings(queries=64, faults=faults)) for faults in (0.0, 1.0)
+        partial_grids(4, generator(), VoxelWorldSettings(queries=64, faults=faults)) for faults in (0.0, 1.0)
     )
     assert clean.states.shape[1:] == faulty.states.shape[1:]
     assert (clean.states == OCCUPIED).sum() > 0
