@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import trimesh
 
+from onet_ros.learning.metrics import points_inside
 from onet_ros.scene import FreeSpace, PointCloud, SeenObject, SupportPlane, depth_to_points
 
 K = np.array([[600.0, 0.0, 320.0], [0.0, 600.0, 240.0], [0.0, 0.0, 1.0]])
@@ -57,6 +59,42 @@ def test_single_missing_pixels_are_gaps_and_not_unknown():
     space = FreeSpace.about(own, around[kept], (0, 0, 0))
     places = np.concatenate([at_pixel(u, v, 0.62) for u in (284, 355) for v in range(215, 265, 3)])
     assert (space.margin(places) < 0.0).mean() > 0.95
+
+
+class TestVolumeIn:
+    def box_at(self, z: float, size=(0.04, 0.04, 0.1)) -> trimesh.Trimesh:
+        """In front of the square or in it, of triangles as small as those of completed meshes."""
+        box = trimesh.creation.box(size).subdivide_to_size(0.004)
+        box.apply_translation([0.0, 0.0, z])
+        return box
+
+    def test_of_a_box_that_comes_out_of_what_was_seen_it_is_the_part_before_it(self):
+        space = FreeSpace.about(*square_before_a_wall(), (0, 0, 0))
+        box = self.box_at(0.62)  # from 0.57 on; what was seen lies at 0.6
+        assert space.volume_in(box.vertices, box.faces) == pytest.approx(0.04**2 * 0.03, rel=0.03)
+
+    def test_it_is_all_of_a_box_before_and_nothing_of_one_behind(self):
+        space = FreeSpace.about(*square_before_a_wall(), (0, 0, 0))
+        before, behind = self.box_at(0.5), self.box_at(0.66)
+        assert space.volume_in(before.vertices, before.faces) == pytest.approx(before.volume, rel=1e-3)
+        assert space.volume_in(behind.vertices, behind.faces) == 0.0
+
+    def test_of_a_solid_with_hollows_it_is_what_one_finds_by_trying(self):
+        space = FreeSpace.about(*square_before_a_wall(), (0, 0, 0))
+        cup = trimesh.creation.annulus(0.015, 0.025, 0.06, sections=48).subdivide_to_size(0.004)
+        cup.apply_transform(trimesh.transformations.rotation_matrix(0.7, [1.0, 0.3, 0.0], [0.0, 0.0, 0.0]))
+        cup.apply_translation([0.0, 0.0, 0.605])
+        places = np.random.default_rng(0).uniform(*cup.bounds, (100_000, 3))
+        inside = points_inside(cup, places) & (space.margin(places) < 0.0)
+        expected = inside.mean() * np.prod(np.ptp(cup.bounds, axis=0))
+        assert expected > 0.1 * cup.volume
+        assert space.volume_in(cup.vertices, cup.faces) == pytest.approx(expected, rel=0.05)
+
+    def test_nothing_of_it_where_nothing_is_known(self):
+        space = FreeSpace.about(*square_before_a_wall(), (0, 0, 0))
+        aside = self.box_at(0.5)
+        aside.apply_translation([0.3, 0.0, 0.0])
+        assert space.volume_in(aside.vertices, aside.faces) == 0.0
 
 
 def test_noise_does_not_make_the_object_itself_free():

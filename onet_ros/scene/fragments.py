@@ -60,7 +60,8 @@ def _connections(
     max_incidence: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Both ends of every connection between pixels (N,), as positions in `pixels`."""
-    points, distance = image.points.reshape(-1, 3)[pixels], image.distance.ravel()[pixels]
+    x, y, z = np.ascontiguousarray(image.points.reshape(-1, 3).take(pixels, axis=0).T)
+    distance = image.distance.ravel()[pixels]
     noise = np.float32(3.0 * np.sqrt(2.0)) * depth_noise(distance)  # three sigma of the difference of two depths
     slope = np.float32(np.tan(max_incidence) * image.pixel_angle) * distance
     # The position of every pixel in `pixels`, in a frame as wide as the longest step; -1 for the table, -2 for others.
@@ -77,9 +78,9 @@ def _connections(
             partner[position.ravel()[framed + (down * stride + right) // 2] == -1] = -1
         here = np.flatnonzero(partner >= 0)
         there = partner[here]
-        step = points[here] - points[there]
+        apart = sum((one.take(here) - one.take(there)) ** 2 for one in (x, y, z))
         limit = noise[here] + max(down, abs(right)) * slope[here]
-        near = np.einsum("nc,nc->n", step, step) <= limit * limit
+        near = apart <= limit * limit
         first.append(here[near])
         second.append(there[near])
     return np.concatenate(first), np.concatenate(second)
@@ -165,7 +166,7 @@ class _Piece:
         distance = float(np.median(image.distance.ravel()[outline]))
         return cls(
             np.stack(np.divmod(outline, foot.shape[1]), axis=1),
-            image.points.reshape(-1, 3)[outline],
+            image.points.reshape(-1, 3).take(outline, axis=0),
             hangs,
             _LOST * image.pixel_angle * distance,
         )

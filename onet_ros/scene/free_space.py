@@ -76,9 +76,35 @@ class FreeSpace:
     def margin(self, points: ArrayLike) -> NDArray[np.float64]:
         """(N,) metres by which points (N, 3), source frame, lie behind what is free; negative for those that are free,
         infinite where nothing is known."""
+        image, depth = self._image(points)
+        return self._margin(image, depth)
+
+    def volume_in(self, vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> float:
+        """m^3 of a closed mesh, outward, source frame, that lie in what is free.
+
+        Between depths z and D, a part dA of the image is the base of a volume of (D^3 - z^3) dA / 3. Summed over all
+        triangles in front of the end D of what is free, by the sign of their area in the image, that is the part of
+        the solid in front of D: where a ray enters it counts, and where it leaves it again is taken off.
+        """
+        image, depth = self._image(vertices)
+        margin = self._margin(image, depth)
+        free = margin < 0.0
+        a, b, c = np.ascontiguousarray(faces.T)
+        some = np.flatnonzero(free.take(a) | free.take(b) | free.take(c))
+        if not len(some):
+            return 0.0
+        end = np.where(free, depth - np.where(free, margin, 0.0), depth)
+        volume = (end**3 - depth**3) / 3.0
+        chosen = faces.take(some, axis=0)
+        return float(-(_image_areas(image, chosen) * volume[chosen].mean(axis=1)).sum())
+
+    def _image(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(N, 2) pinhole coordinates and (N,) depth, metres, of points (N, 3)."""
         along = (np.asarray(points, dtype=np.float64) - self.eye) @ self.axes.T
         depth = along[:, 2]
-        image = along[:, :2] / np.maximum(depth, 1e-6)[:, None]
+        return along[:, :2] / np.maximum(depth, 1e-6)[:, None], depth
+
+    def _margin(self, image: NDArray[np.float64], depth: NDArray[np.float64]) -> NDArray[np.float64]:
         place = (image - self.low) / self.edge - 0.5
         height, width = self.depth.shape
         known = (depth > 1e-3) & in_all((place >= 0.0) & (place <= np.array([width - 1, height - 1])))
@@ -89,6 +115,13 @@ class FreeSpace:
         lower = (1.0 - right) * self.depth[y + 1, x] + right * self.depth[y + 1, x + 1]
         free = (1.0 - below) * upper + below * lower
         return np.where(known & (free > 0.0), depth - free, np.inf)
+
+
+def _image_areas(image: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(F,) signed areas of triangles in the image (V, 2), positive for those that face away from the camera."""
+    x, y = np.ascontiguousarray(image.T)
+    a, b, c = np.ascontiguousarray(faces.T)
+    return 0.5 * ((x[b] - x[a]) * (y[c] - y[a]) - (x[c] - x[a]) * (y[b] - y[a]))
 
 
 def _free_depth(nearest: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -126,10 +126,12 @@ def segment_objects(
     clear, table = _split(image, height, abs(local.offset), settings)
     pieces = connect(image, clear, table, settings.max_incidence, min_points=10)
     labels = merge(image, height, pieces, table, settings.merge_gap, settings.hanging_gap)
-    surface = image.points.reshape(-1, 3)[np.flatnonzero(table)[::16]]
+    surface = image.points.reshape(-1, 3).take(np.flatnonzero(table)[::16], axis=0)
     outline = PlaneOutline.around(local, surface, np.zeros(3)) if len(surface) else None
     for pixels in _objects(labels):
-        reason = _no_object(image.points.reshape(-1, 3)[pixels], height.ravel()[pixels], local, outline, settings)
+        reason = _no_object(
+            image.points.reshape(-1, 3).take(pixels, axis=0), height.ravel()[pixels], local, outline, settings
+        )
         if reason:
             _LOGGER.debug("cluster of %d points left out: %s", len(pixels), reason)
             labels.ravel()[pixels] = 0
@@ -180,7 +182,7 @@ def clusters_from_labels(cloud: PointCloud, labels: NDArray[np.integer]) -> list
     groups = _objects(np.where(cloud.valid, labels, 0))
     groups.sort(key=lambda group: (-len(group), group[0]))
     points = cloud.points.reshape(-1, 3)
-    return [ObjectCluster(group, points[group], _touches_border(group, cloud)) for group in groups]
+    return [ObjectCluster(group, points.take(group, axis=0), _touches_border(group, cloud)) for group in groups]
 
 
 def masked_objects(

@@ -84,6 +84,11 @@ class Subject:
     confidence: NDArray[np.float32]
 
     @cached_property
+    def tree(self) -> cKDTree:
+        """Of the vertices of `mesh`."""
+        return cKDTree(np.asarray(self.mesh.vertices), compact_nodes=False, balanced_tree=False)
+
+    @cached_property
     def seen_fraction(self) -> float:
         """Share of the mesh's area whose confidence is over one half."""
         faces = np.asarray(self.mesh.faces)
@@ -120,7 +125,7 @@ def assess(
         limit: metres of expected error up to which an object is reliable; 0 goes by the model's own limit, of the
             chance that the error is large.
     """
-    consistency = check_consistency(subject.mesh, subject.seen, subject.free)
+    consistency = check_consistency(subject.mesh, subject.seen, subject.free, subject.tree)
     if model is None:
         error = np.full(len(subject.mesh.vertices), np.nan, dtype=np.float32)
         expected, reliable, reason = float("nan"), True, UNMEASURED
@@ -148,8 +153,7 @@ def assess(
 def _coarse_error(subject: Subject, error: NDArray[np.float32]) -> NDArray[np.float64]:
     """The errors at the vertices of the coarse mesh; where they are not known, how far from what was seen it is."""
     known = subject.vertices.distance if np.isnan(error).any() else np.asarray(error, dtype=np.float64)
-    tree = cKDTree(np.asarray(subject.mesh.vertices), compact_nodes=False, balanced_tree=False)
-    _, nearest = tree.query(np.asarray(subject.coarse_mesh.vertices), eps=0.1)
+    _, nearest = subject.tree.query(np.asarray(subject.coarse_mesh.vertices), eps=0.1)
     return np.asarray(known[nearest], dtype=np.float64)
 
 

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import open3d as o3d
 import trimesh
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
-from onet_ros import columns
-from onet_ros.ray_casting import ray_scene
 from onet_ros.scene import FreeSpace
-from onet_ros.surface import volume
+from onet_ros.surface import surface_distances, volume
 
 SEEN_POINTS = 128  # of those seen, whose distances are measured
-PLACES = 4096  # in the bounding box, at which the volume is looked at
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Consistency:
 
     Attributes:
         seen_distance: metres, mean distance of the seen points from the surface.
-        free_fraction: share of the volume that lies in space which was seen to be free.
+        free_fraction: share of the volume that lies in space seen to be free, by the view that saw most of it.
     """
 
     seen_distance: float
@@ -33,39 +30,21 @@ class Consistency:
 
 
 def check_consistency(
-    mesh: trimesh.Trimesh, seen: NDArray[np.float64], free: Sequence[FreeSpace], seed: int = 0
+    mesh: trimesh.Trimesh, seen: NDArray[np.float64], free: Sequence[FreeSpace], tree: cKDTree, seed: int = 0
 ) -> Consistency:
     """Of a closed mesh, source frame, metres.
 
     Args:
         seen: (N, 3) metres, points on the object.
         free: what each of its views saw to be free.
-        seed: of the choice of points and places.
+        tree: of the mesh's vertices.
+        seed: of the choice of points.
     """
+    vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
     rng = np.random.default_rng(seed)
     points = seen if len(seen) <= SEEN_POINTS else seen[rng.choice(len(seen), SEEN_POINTS, replace=False)]
-    scene = ray_scene([mesh])
-    distance = scene.compute_distance(_tensor(points)).numpy()
-    return Consistency(float(distance.mean()), _free_fraction(mesh, scene, free, rng))
-
-
-def _free_fraction(
-    mesh: trimesh.Trimesh,
-    scene: o3d.t.geometry.RaycastingScene,
-    free: Sequence[FreeSpace],
-    rng: np.random.Generator,
-) -> float:
-    if not free:
-        return 0.0
-    low, high = columns.bounds(np.asarray(mesh.vertices))
-    places = rng.uniform(low, high, (PLACES, 3))
-    in_free = np.min([one.margin(places) for one in free], axis=0) < 0.0
-    if not in_free.any():
-        return 0.0
-    inside = scene.compute_occupancy(_tensor(places[in_free])).numpy() > 0.5
-    own = volume(np.asarray(mesh.vertices), np.asarray(mesh.faces))
-    return min(1.0, float(inside.sum() / PLACES * np.prod(high - low)) / max(own, 1e-12))
-
-
-def _tensor(points: NDArray[np.float64]) -> o3d.core.Tensor:
-    return o3d.core.Tensor.from_numpy(np.ascontiguousarray(points, dtype=np.float32))
+    in_free = max((one.volume_in(vertices, faces) for one in free), default=0.0)
+    return Consistency(
+        seen_distance=float(surface_distances(points, vertices, faces, tree).mean()),
+        free_fraction=min(1.0, max(0.0, in_free / max(volume(vertices, faces), 1e-12))),
+    )

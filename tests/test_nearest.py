@@ -1,0 +1,62 @@
+"""Distances of a few points from meshes, against Embree's and against solids that one can calculate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trimesh
+from scipy.spatial import cKDTree
+
+from onet_ros.ray_casting import ray_scene
+from onet_ros.surface import simplify_mesh, surface_distances
+
+
+def distances(mesh: trimesh.Trimesh, points: np.ndarray) -> np.ndarray:
+    vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
+    return surface_distances(points, vertices, faces, cKDTree(vertices))
+
+
+MESHES = {
+    "ball": trimesh.creation.icosphere(subdivisions=4, radius=0.06),
+    "ball of few triangles": simplify_mesh(trimesh.creation.icosphere(subdivisions=4, radius=0.06), 300),
+    "ring, flat parts in a few long triangles": trimesh.creation.annulus(0.02, 0.06, 0.03, sections=64),
+    "plate, fine in one corner": trimesh.util.concatenate(
+        [
+            trimesh.creation.box((0.2, 0.1, 0.004)),
+            trimesh.creation.box((0.02, 0.02, 0.01)).subdivide().subdivide().subdivide(),
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("spread", [0.001, 0.01, 0.3])
+@pytest.mark.parametrize("name", MESHES)
+def test_they_are_embrees(name, spread):
+    mesh, rng = MESHES[name], np.random.default_rng(0)
+    on_it = trimesh.sample.sample_surface(mesh, 128, seed=0)[0]
+    points = on_it + rng.normal(0.0, spread, (128, 3))
+    expected = ray_scene([mesh]).compute_distance(points.astype(np.float32)).numpy()
+    np.testing.assert_allclose(distances(mesh, points), expected, atol=2e-6, rtol=1e-5)
+
+
+def test_a_box_is_as_far_as_one_calculates():
+    box = trimesh.creation.box((0.2, 0.4, 0.6))  # twelve triangles, no vertex near any of the points
+    points = np.array([[0.15, 0.0, 0.0], [0.05, 0.0, 0.0], [0.13, 0.24, 0.0], [0.0, 0.0, 1.0]])
+    np.testing.assert_allclose(distances(box, points), [0.05, 0.05, 0.05, 0.7], atol=1e-12)
+
+
+def test_far_from_the_origin_no_digits_are_lost():
+    mesh, away = MESHES["ball"], np.array([0.3, -2.0, 1.5])
+    points = np.random.default_rng(1).normal(0.0, 0.05, (64, 3))
+    moved = trimesh.Trimesh(mesh.vertices + away, mesh.faces, process=False)
+    np.testing.assert_allclose(distances(moved, points + away), distances(mesh, points), atol=1e-9)
+
+
+def test_triangles_without_area_change_nothing():
+    mesh = MESHES["ball"]
+    faces = np.concatenate([mesh.faces, [[0, 0, 1], [2, 3, 2]]])
+    points = np.random.default_rng(1).normal(0.0, 0.05, (64, 3))
+    broken = trimesh.Trimesh(mesh.vertices, faces, process=False)
+    found = distances(broken, points)
+    assert np.isfinite(found).all()
+    assert (found <= distances(mesh, points) + 1e-12).all()
