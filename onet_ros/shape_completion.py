@@ -48,6 +48,7 @@ from onet_ros.surface import (
     SurfaceError,
     extract_surfaces,
     face_areas,
+    face_means,
     simplify_mesh,
 )
 from onet_ros.trust import Trust, suggest_view
@@ -398,7 +399,7 @@ class ShapeCompleter:
             T_source_object=T_source_object,
             size=size,
             indices=subject.indices,
-            seen_fraction=float(areas[confidence[faces].mean(axis=1) >= PICTURED].sum() / areas.sum()),
+            seen_fraction=float(areas[face_means(confidence, faces) >= PICTURED].sum() / areas.sum()),
             trust=Trust.unknown(self._coverage, view, found.doubt),
         )
 

@@ -13,7 +13,7 @@ from onet_ros.surface.refine import refine_vertices, vertex_normals
 from onet_ros.surface.settings import ExtractionSettings
 from onet_ros.surface.simplify import simplify_mesh
 from onet_ros.surface.soundness import is_sound, surface_deviation
-from onet_ros.surface.triangles import face_areas, mesh_normals, volume, volume_moments
+from onet_ros.surface.triangles import face_areas, face_means, mesh_normals, volume, volume_moments
 
 __all__ = [
     "POINTS_ASKED",
@@ -32,6 +32,7 @@ __all__ = [
     "extract_surface",
     "extract_surfaces",
     "face_areas",
+    "face_means",
     "is_sound",
     "keep_bodies",
     "mesh_normals",

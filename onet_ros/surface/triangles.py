@@ -34,6 +34,12 @@ def face_areas(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArr
     return 0.5 * _length(*_normals(*_corners(vertices, faces)))
 
 
+def face_means(values: NDArray[np.floating], faces: NDArray[np.int64]) -> NDArray[np.floating]:
+    """(F,) means of the values (V,) at the corners of each face."""
+    a, b, c = np.ascontiguousarray(faces.T)
+    return np.asarray((values.take(a) + values.take(b) + values.take(c)) / 3)
+
+
 def areas_and_volumes(
     vertices: NDArray[np.float64], faces: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from onet_ros.scene import FreeSpace, UnitFrame
-from onet_ros.surface import face_areas, volume
+from onet_ros.surface import face_areas, face_means, volume
 from onet_ros.trust.consistency import check_consistency
 from onet_ros.trust.errors import ErrorModel, ObjectEvidence, VertexEvidence
 from onet_ros.trust.next_view import NextView, suggest_view
@@ -89,27 +89,30 @@ class Subject:
         return cKDTree(np.asarray(self.mesh.vertices), compact_nodes=False, balanced_tree=False)
 
     @cached_property
+    def areas(self) -> NDArray[np.float64]:
+        """(F,) m^2 of the faces of `mesh`."""
+        return face_areas(np.asarray(self.mesh.vertices), np.asarray(self.mesh.faces))
+
+    @cached_property
     def seen_fraction(self) -> float:
         """Share of the mesh's area whose confidence is over one half."""
-        faces = np.asarray(self.mesh.faces)
-        areas = face_areas(np.asarray(self.mesh.vertices), faces)
-        return float(areas[self.confidence[faces].mean(axis=1) > 0.5].sum() / areas.sum())
+        seen = face_means(self.confidence, np.asarray(self.mesh.faces)) > 0.5
+        return float(self.areas[seen].sum() / self.areas.sum())
 
     def evidence(self, error: NDArray[np.floating], seen_distance: float) -> ObjectEvidence:
         """For the object as a whole, out of the errors (V,) expected of its vertices and how the seen points fit."""
-        vertices, faces = np.asarray(self.mesh.vertices), np.asarray(self.mesh.faces)
-        areas = face_areas(vertices, faces)
+        area = float(self.areas.sum())
         inside, around = (
             volume(np.asarray(mesh.vertices), np.asarray(mesh.faces)) for mesh in (self.mesh, self.conservative_mesh)
         )
         return ObjectEvidence(
-            error=float((areas * error[faces].mean(axis=1)).sum() / areas.sum()),
+            error=float((self.areas * face_means(error, np.asarray(self.mesh.faces))).sum() / area),
             seen_fraction=self.seen_fraction,
             softness=float(np.median(self.vertices.outward)),
             spread=around / max(inside, 1e-12) - 1.0,
             scale=self.frame.scale,
             points=len(self.seen),
-            thickness=2.0 * inside / float(areas.sum()),
+            thickness=2.0 * inside / area,
             fit=seen_distance,
         )
 

@@ -44,7 +44,8 @@ def check_consistency(
     rng = np.random.default_rng(seed)
     points = seen if len(seen) <= SEEN_POINTS else seen[rng.choice(len(seen), SEEN_POINTS, replace=False)]
     in_free = max((one.volume_in(vertices, faces) for one in free), default=0.0)
+    share = in_free / max(volume(vertices, faces), 1e-12) if in_free > 0.0 else 0.0
     return Consistency(
         seen_distance=float(surface_distances(points, vertices, faces, tree).mean()),
-        free_fraction=min(1.0, max(0.0, in_free / max(volume(vertices, faces), 1e-12))),
+        free_fraction=min(1.0, share),
     )

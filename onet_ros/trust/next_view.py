@@ -10,7 +10,7 @@ import trimesh
 from numpy.typing import NDArray
 
 from onet_ros.ray_casting import RayScene
-from onet_ros.surface import face_areas
+from onet_ros.surface import face_areas, face_means
 
 AZIMUTHS = 16
 ELEVATIONS = np.radians([20.0, 45.0, 70.0])
@@ -46,7 +46,7 @@ def suggest_view(
         seed: of the choice among the faces.
     """
     vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
-    weight = face_areas(vertices, faces) * np.asarray(error, dtype=np.float64)[faces].mean(axis=1)
+    weight = face_areas(vertices, faces) * face_means(np.asarray(error, dtype=np.float64), faces)
     total = float(weight.sum())
     rng = np.random.default_rng(seed)
     if not total > 0.0:
