@@ -296,8 +296,8 @@ def to_surface_marker(header: Header, number: int, reconstructed: CoreObject, li
     marker.scale = Vector3(x=1.0, y=1.0, z=1.0)
     vertices = transformations.transform_points(reconstructed.mesh.vertices, _inverse(reconstructed.T_source_object))
     corners = np.asarray(reconstructed.mesh.faces).ravel()
-    put_array(marker, "points", vertices[corners])
-    put_array(marker, "colors", confidence_colours(reconstructed.confidence)[corners])
+    put_array(marker, "points", vertices.take(corners, axis=0))
+    put_array(marker, "colors", confidence_colours(reconstructed.confidence).take(corners, axis=0))
     return marker
 
 
@@ -309,7 +309,7 @@ def to_shell_marker(header: Header, number: int, reconstructed: CoreObject, life
     marker.color = SHELL_COLOUR if reconstructed.trust.reliable else UNRELIABLE_COLOUR
     shell = reconstructed.conservative_mesh
     vertices = transformations.transform_points(shell.vertices, _inverse(reconstructed.T_source_object))
-    put_array(marker, "points", vertices[np.asarray(shell.faces).ravel()])
+    put_array(marker, "points", vertices.take(np.asarray(shell.faces).ravel(), axis=0))
     return marker
 
 
