@@ -8,6 +8,7 @@ CONFIG ?= config/training/onet_small_cpu.yaml
 OUT ?= runs/$(basename $(notdir $(CONFIG)))
 DATA ?= $(or $(ONET_DATA),../shared/data/dev)
 MINUTES ?= 3
+JOBS ?= 2
 ARGS ?=
 ROS ?=
 TORCH ?=
@@ -39,8 +40,10 @@ messages: python3  ## set-up, and build the ROS messages and the package into in
 demo: messages  ## a simulated depth camera, the node, and the meshes it completes; CLOUD=file for a capture
 	@$(RUN) onet demo $(if $(CLOUD),--cloud "$(CLOUD)") $(ARGS)
 
-test: messages  ## the quick tests (minutes)
-	@$(RUN) python -m pytest -q -m "not slow" $(ARGS)
+# Files of tests side by side, in their order: those over DDS, which wait more than they work, come first. With a thread of
+# torch each, since teams of more threads than there are cores wait for each other.
+test: messages  ## the quick tests (minutes), JOBS files side by side
+	@OMP_NUM_THREADS=1 $(RUN) python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all: messages  ## all tests
 	@$(RUN) python -m pytest -q $(ARGS)
