@@ -40,10 +40,10 @@ messages: python3  ## set-up, and build the ROS messages and the package into in
 demo: messages  ## a simulated depth camera, the node, and the meshes it completes; CLOUD=file for a capture
 	@$(RUN) onet demo $(if $(CLOUD),--cloud "$(CLOUD)") $(ARGS)
 
-# Files of tests side by side, in their order: those over DDS, which wait more than they work, come first. With a thread of
-# torch each, since teams of more threads than there are cores wait for each other.
-test: messages  ## the quick tests (minutes), JOBS files side by side
-	@OMP_NUM_THREADS=1 $(RUN) python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+# Groups of tests side by side (see tests/conftest.py), with a thread of torch each: teams of more threads than there are
+# cores wait for each other.
+test: messages  ## the quick tests (minutes), in JOBS processes
+	@OMP_NUM_THREADS=1 $(RUN) python -m pytest -q -m "not slow" -n $(JOBS) --dist loadgroup $(ARGS)
 
 test-all: messages  ## all tests
 	@$(RUN) python -m pytest -q $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import weakref
 
 import pytest
@@ -40,7 +41,8 @@ def test_a_bag_that_loops_starts_anew_without_a_clock(table_points, client, node
     assert [item.id for item in result(2002.0).objects] == [item.id for item in first.objects]
     again = result(2000.5)
     assert not {item.id for item in again.objects} & {item.id for item in first.objects}
-    assert "the stamps of the input jumped back: 2 objects and all transforms are forgotten" in node.log()
+    # Said at most once in ten seconds, and stamps of tests before this one may have jumped back to the first of these.
+    assert re.search(r"the stamps of the input jumped back: \d+ objects and all transforms are forgotten", node.log())
     ids = {item.id for item in again.objects}
     client.wait_until(lambda: {number for _, number in client.collector.shown_markers()} == ids, node)
 
