@@ -104,7 +104,8 @@ def machine(device: str) -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor)
     threads = torch.get_num_threads()
-    text = f"{processor}, {threads} thread{'s' * (threads != 1)}, PyTorch {torch.__version__}, Python "
+    vectors = torch.backends.cpu.get_cpu_capability()  # processors of one name differ by a factor of two in them
+    text = f"{processor} ({vectors}), {threads} thread{'s' * (threads != 1)}, PyTorch {torch.__version__}, Python "
     text += f"{platform.python_version()}, {platform.system()}"
     if torch.device(device).type == "cuda":
         text += f"; networks on {torch.cuda.get_device_name(device)}"
