@@ -270,7 +270,7 @@ class ObjectCompleter:
         if not asked:
             return {}
         points = torch.as_tensor(np.concatenate(asked), dtype=torch.float32, device=device)
-        counts = [len(outside) + len(inside) for outside, inside in zip(asked[::2], asked[1::2], strict=True)]
+        counts = [2 * len(outside) for outside in asked[::2]]
         owners = torch.as_tensor(np.repeat(list(normals), counts), device=device)
         heights = field(points, owners).cpu().double().numpy() - self.threshold
         softness = {}

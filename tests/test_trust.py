@@ -110,6 +110,20 @@ class TestCarving:
         assert 0.2 < (logits == -12.0).mean() < 0.9
         assert len(depth) == (logits != -12.0).sum()
 
+    def test_a_network_that_is_asked_nothing_is_not_called_and_gradients_are_there_all_the_same(self):
+        space = seen_ball()
+
+        def network(points, objects):
+            assert len(points)
+            return 5.0 - points.norm(dim=1)
+
+        field = CarvedField(network, [[space]], [FRAME], 0.0, torch.device("cpu"))
+        before = torch.from_numpy(FRAME.to_unit([[0.0, 0.0, 0.5], [0.0, 0.01, 0.55]]).astype(np.float32))
+        objects = torch.zeros(2, dtype=torch.int64)
+        assert field(before, objects).tolist() == [-12.0, -12.0]
+        (gradient,) = torch.autograd.grad(field(before.requires_grad_(), objects).sum(), before)
+        assert (gradient == 0.0).all()
+
     def test_objects_of_which_nothing_is_known_are_left_alone(self):
         field = CarvedField(ball(), [[], [seen_ball()]], [FRAME, FRAME], 0.0, torch.device("cpu"))
         first, second = extracted(field, 2)

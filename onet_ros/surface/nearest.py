@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from onet_ros import columns
+from onet_ros.surface.triangles import longest_edges
 
 LONG = 1.5  # times the mean longest edge: triangles with longer ones are all looked at
 # No place of a triangle is farther from all of its corners than its longest edge times the first; none, nor a corner,
@@ -30,7 +31,7 @@ def surface_distances(
         tree: of the vertices.
     """
     found: NDArray[np.float64] = tree.query(points)[0]
-    longest = _longest_edges(vertices, faces)
+    longest = longest_edges(vertices, faces)
     usual = LONG * float(longest.mean())
     near = np.zeros(len(vertices), dtype=bool)
     for own in tree.query_ball_point(points, found + _TO_CORNERS * usual, return_sorted=False):
@@ -58,17 +59,6 @@ def _within(
     right = np.stack([*centres.T, radii, (centres**2).sum(axis=1) - radii**2, np.ones(len(centres))])
     near = np.flatnonzero((left @ right).ravel() <= 1e-12)
     return np.divmod(near, max(len(centres), 1))
-
-
-def _longest_edges(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(F,) metres."""
-    coordinates, corners = np.ascontiguousarray(vertices.T), np.ascontiguousarray(faces.T)
-    placed = [[one.take(corner) for one in coordinates] for corner in corners]
-    squared = np.zeros(len(faces))
-    for start, end in ((0, 1), (1, 2), (2, 0)):
-        apart = sum((p - q) ** 2 for p, q in zip(placed[start], placed[end], strict=True))
-        np.maximum(squared, apart, out=squared)
-    return np.sqrt(squared)
 
 
 def _to_triangles(

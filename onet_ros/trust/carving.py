@@ -61,11 +61,15 @@ class CarvedField:
         limits = self._threshold + SLOPE * limits
         certain = limits.detach() < self._threshold - CERTAIN
         outside = limits.new_tensor(self._threshold - AS_GOOD_AS)
-        if points.is_cuda:  # which asks all sooner than it finds out whom to ask
+        # A GPU asks all sooner than it finds out whom to ask; and there is to be a gradient at all of them.
+        if points.is_cuda or points.requires_grad:
             return torch.where(certain, outside, torch.minimum(self._field(points, objects), limits))
+        logits = outside.repeat(len(points))
         asked = (~certain).nonzero().squeeze(1)
-        told = self._field(points.index_select(0, asked), objects[asked])
-        return outside.repeat(len(points)).index_copy(0, asked, torch.minimum(told, limits[asked]))
+        if len(asked):  # not every field can be asked nothing
+            told = self._field(points.index_select(0, asked), objects[asked])
+            logits[asked] = torch.minimum(told, limits[asked])
+        return logits
 
 
 class _ImagesOfView:
