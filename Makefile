@@ -40,10 +40,10 @@ messages: python3  ## set-up, and build the ROS messages and the package into in
 demo: messages  ## a simulated depth camera, the node, and the meshes it completes; CLOUD=file for a capture
 	@$(RUN) onet demo $(if $(CLOUD),--cloud "$(CLOUD)") $(ARGS)
 
-# Groups of tests side by side (see tests/conftest.py), with a thread of torch each: teams of more threads than there are
-# cores wait for each other.
+# Files side by side (tests of one file share a node and go in their order), with a thread of torch each: teams of more
+# threads than there are cores wait for each other.
 test: messages  ## the quick tests (minutes), in JOBS processes
-	@OMP_NUM_THREADS=1 $(RUN) python -m pytest -q -m "not slow" -n $(JOBS) --dist loadgroup $(ARGS)
+	@OMP_NUM_THREADS=1 $(RUN) python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile $(ARGS)
 
 test-all: messages  ## all tests
 	@$(RUN) python -m pytest -q $(ARGS)

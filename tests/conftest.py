@@ -14,17 +14,6 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 OCTAHEDRON_RADIUS = 0.4  # in units of the unit frame
 
 
-SHARED_NODES = {"node", "managed"}  # fixtures of tests/ros that one process makes once for all tests
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side (pytest-xdist), those that share a node stay in one process and in their order, and
-    others go file by file."""
-    shared = {item.path for item in items if SHARED_NODES & set(getattr(item, "fixturenames", ()))}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("shared node" if item.path in shared else item.path.name))
-
-
 @pytest.fixture(scope="session")
 def dev_data() -> Path:
     """Folder of the development data set (real captures, scanned objects); the test skips where it is absent."""

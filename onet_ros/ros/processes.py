@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _FIRST_PORT, _PORTS = 7400, 250  # of domain 0, and of each domain
+_FIRST_PARTICIPANT, _LAST_PARTICIPANT = 10, 248  # offsets of their UDP ports, DDSI-RTPS 2.5, section 9.6.2
 STOP_TIMEOUT = 15.0  # seconds from SIGINT to SIGKILL
 
 
@@ -63,7 +64,7 @@ def private_domain() -> Iterator[int]:
     """
     names = ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY")
     before = {name: os.environ.get(name) for name in names}
-    domain = _free_domain(avoid=before["ROS_DOMAIN_ID"] or "0")
+    domain, claim = _claim_domain(avoid=before["ROS_DOMAIN_ID"] or "0")
     os.environ["ROS_DOMAIN_ID"] = str(domain)
     # Since Iron the range decides; Humble knows the older variable only, and the newer ROS warns of it.
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -73,6 +74,7 @@ def private_domain() -> Iterator[int]:
     try:
         yield domain
     finally:
+        claim.close()
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
@@ -85,8 +87,9 @@ def _domains_with_leftovers() -> set[int]:
     return {(int(port[1]) - _FIRST_PORT) // _PORTS for port in ports if port is not None}
 
 
-def _free_domain(avoid: str) -> int:
-    """A domain whose ports no participant holds, 1 to 101: above, the ports fall among Linux's ephemeral ones.
+def _claim_domain(avoid: str) -> tuple[int, socket.socket]:
+    """A domain whose ports nobody holds, 1 to 101 (above, the ports fall among Linux's ephemeral ones), and a socket
+    that keeps it for us until it is closed: others who look at the same time take another one.
 
     Rather one in which nobody was killed either: Fast DDS hands messages over in shared memory, and whoever is killed
     with the lock of a port in hand leaves it locked for those who come after.
@@ -95,8 +98,13 @@ def _free_domain(avoid: str) -> int:
     random.shuffle(candidates)
     haunted = _domains_with_leftovers()
     for number in sorted(candidates, key=lambda number: number in haunted):
-        first_participant = _FIRST_PORT + _PORTS * number + 10  # UDP port, DDSI-RTPS 2.5, section 9.6.2
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-            probe.bind(("", first_participant))
-            return number
+        port_of_domain = _FIRST_PORT + _PORTS * number
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.bind(("", port_of_domain + _FIRST_PARTICIPANT))
+                claim.bind(("", port_of_domain + _LAST_PARTICIPANT))
+            return number, claim
+        except OSError:
+            claim.close()
     raise RuntimeError("every ROS domain from 1 to 101 is in use on this machine")

@@ -8,6 +8,7 @@ other.
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -35,6 +36,7 @@ from onet_ros.stopwatch import Stopwatch
 DEFAULT_TIMEOUT = 5.0  # seconds to wait for a cloud
 REQUEST_TIMEOUT = 120.0  # seconds that the worker has for a request
 FEEDBACK_PERIOD = 0.1  # seconds between two messages on how far an action is
+GOAL_START_TIMEOUT = 5.0  # seconds from a goal's acceptance to its start, after which it is taken for lost
 RESULT_TIMEOUT = 10  # seconds that an action's result, with all its meshes, is kept for who asks late; rclpy: 900
 
 
@@ -44,6 +46,41 @@ class RequestError(ValueError):
 
 class Cancelled(Exception):  # noqa: N818 - it is no error
     """Whoever asked does not want the answer any more."""
+
+
+class OneAtATime:
+    """Who is next, from any thread: a goal holds the place from its acceptance, long before it begins, to its end.
+
+    Args:
+        patience: seconds after which an accepted goal that has not begun is taken for lost: one whose client went away
+            before it was told of its acceptance is never begun.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._promised_until = float("-inf")
+        self._running = 0
+
+    def promise(self) -> bool:
+        """Take the place, if it is free."""
+        with self._lock:
+            now = time.monotonic()
+            if self._running or now < self._promised_until:
+                return False
+            self._promised_until = now + self._patience
+            return True
+
+    def begin(self) -> None:
+        """The one who was promised the place begins."""
+        with self._lock:
+            self._promised_until = float("-inf")
+            self._running += 1
+
+    def end(self) -> None:
+        """The place is free again."""
+        with self._lock:
+            self._running -= 1
 
 
 class Requests:
@@ -60,7 +97,7 @@ class Requests:
         self, node: Node, parameters: NodeParameters, statistics: FrameStatistics, pipeline: Callable[[], Pipeline]
     ) -> None:
         self._node, self._parameters, self._statistics, self._pipeline = node, parameters, statistics, pipeline
-        self._running_goals = 0
+        self._goals = OneAtATime(GOAL_START_TIMEOUT)
         for name, service_type, answer in (
             ("reconstruct", srv.Reconstruct, self._reconstruct),
             ("clear", Trigger, self._clear),
@@ -148,7 +185,7 @@ class Requests:
         raise RequestError(f"no input{wanted} came within {timeout:g} s")
 
     def _accept_goal(self, goal: action.Reconstruct.Goal) -> GoalResponse:
-        if self._running_goals:
+        if not self._goals.promise():
             self._node.get_logger().warning("a goal of ~/reconstruct is refused: another one is being worked on")
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
@@ -156,7 +193,7 @@ class Requests:
     def _execute(self, goal: Any) -> action.Reconstruct.Result:
         """The action: the same as the service, with feedback, and cancelled between two stages."""
         self._statistics.answer("reconstruct (action)")
-        self._running_goals += 1
+        self._goals.begin()
         started, told = time.monotonic(), 0.0
 
         def on_stage(stage: str) -> None:
@@ -183,7 +220,7 @@ class Requests:
             result.message = self._reason("reconstruct", error)
             goal.abort()
         finally:
-            self._running_goals -= 1
+            self._goals.end()
         return result
 
     # -- the others ---------------------------------------------------------------------------------------------------

@@ -92,6 +92,21 @@ def managed(client, octahedron_checkpoint, tmp_path_factory) -> Iterator[tuple[A
     namespaced.close()
 
 
+@pytest.fixture
+def unconfigured(managed):
+    """Process and client; the node is unconfigured before and after, and has the same parameters again."""
+    process, client = managed
+    assert client.state(process) == "unconfigured"
+    yield process, client
+    state = client.state(process)
+    if state == "active":
+        assert client.change_state("deactivate", process)
+    if state in ("active", "inactive"):
+        assert client.change_state("cleanup", process)
+    assert client.state(process) == "unconfigured"
+    client.restore_parameters(process)
+
+
 class Client:
     """Sends clouds, and sees what the node sends."""
 
@@ -108,6 +123,7 @@ class Client:
         self.executor.add_node(self.collector)
         self._publisher = self.collector.create_publisher(PointCloud2, "points", QoSProfile(depth=1))
         self._clients: dict[str, Any] = {}
+        self._parameters_before: dict[str, Any] = {}
         self._diagnosed = f"{node_namespace}/onet: reconstruction".lstrip("/")
         self._diagnosis: tuple[int, Any] = (0, None)  # when it was made in ns, and its status
         self.collector.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
@@ -145,11 +161,17 @@ class Client:
         from rcl_interfaces.srv import SetParameters
         from rclpy.parameter import Parameter
 
-        parameters = [
-            Parameter(name.replace("__", "."), value=value).to_parameter_msg() for name, value in values.items()
-        ]
+        wanted = {name.replace("__", "."): value for name, value in values.items()}
+        for name, value in self.parameters(process, *wanted).items():
+            self._parameters_before.setdefault(name, value)
+        parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in wanted.items()]
         results = self.call(SetParameters, "~/set_parameters", process, parameters=parameters).results
         return [result.reason for result in results if not result.successful]
+
+    def restore_parameters(self, process: Any) -> None:
+        """Set what was set back to what it was at first."""
+        before = {name.replace(".", "__"): value for name, value in self._parameters_before.items()}
+        assert not before or self.set_parameters(process, **before) == []
 
     def parameters(self, process: Any, *names: str) -> dict[str, Any]:
         """Values of parameters, by name."""

@@ -17,7 +17,7 @@ import trimesh
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 pytest.importorskip("onet_ros.msg", reason="the package's messages are not built")
 
-from onet_ros.ros import conversions, demo
+from onet_ros.ros import conversions, demo, processes
 from onet_ros.ros.processes import private_domain
 
 pytestmark = pytest.mark.ros
@@ -91,6 +91,15 @@ def test_demo_says_why_the_node_does_not_run(tmp_path):
     assert result.returncode == 1
     assert "demo failed: the node is not running: cannot configure: no checkpoint" in result.stdout
     assert "Traceback" not in result.stderr
+
+
+def test_who_looks_for_a_domain_at_the_same_time_gets_another_one(monkeypatch):
+    monkeypatch.setattr(processes.random, "shuffle", lambda candidates: None)
+    first, claim = processes._claim_domain(avoid="0")
+    with claim:
+        second, other = processes._claim_domain(avoid="0")
+        other.close()
+    assert first != second
 
 
 def test_private_domain_is_another_than_the_robots_and_leaves_no_trace(monkeypatch):

@@ -29,20 +29,6 @@ pytestmark = pytest.mark.ros
 FRAME = "camera_depth_optical_frame"
 
 
-@pytest.fixture
-def unconfigured(managed):
-    """Process and client; the node is unconfigured before and after."""
-    process, client = managed
-    assert client.state(process) == "unconfigured"
-    yield process, client
-    state = client.state(process)
-    if state == "active":
-        assert client.change_state("deactivate", process)
-    if state in ("active", "inactive"):
-        assert client.change_state("cleanup", process)
-    assert client.state(process) == "unconfigured"
-
-
 def cloud_of(points: np.ndarray):
     return to_point_cloud2_msg(Header(frame_id=FRAME), points, LAYOUTS["realsense"])
 
@@ -213,12 +199,10 @@ def test_masks_take_the_place_of_the_segmentation(unconfigured, images, table_sc
     # A mask of another size is refused.
     refusal = "a mask of 100 x 320 does not fit a cloud of 240 x 320"
     client.repeat_until(lambda: send(labels[:100]), lambda: refusal in process.log(), process)
-    assert client.set_parameters(process, marker_lifetime=30.0) == []
 
 
 def test_it_is_an_ordinary_node_again_afterwards(unconfigured, table_points):
     process, client = unconfigured
-    assert client.set_parameters(process, input="cloud", use_mask=False) == []
     activate(process, client)
     client.wait_until(lambda: client.clouds_heard_by() == 2, process)
     assert len(client.result_of(client.send(cloud_of(table_points)), process).objects) == 2

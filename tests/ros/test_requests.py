@@ -26,6 +26,7 @@ from onet_ros.ros import conversions
 from onet_ros.ros.cloud_layouts import LAYOUTS, to_point_cloud2_msg
 from onet_ros.ros.collector import ReceivedObject
 from onet_ros.ros.image_messages import to_mask_msg
+from onet_ros.ros.requests import OneAtATime
 from onet_ros.ros.serialization import take_array
 
 pytestmark = pytest.mark.ros
@@ -175,6 +176,32 @@ class TestAction:
         assert (ended.result.success, ended.result.message) == (False, "cancelled")
         again, _ = send_goal()
         assert self.result_of(again, client, node).result.success
+
+    def test_of_two_goals_at_once_one_is_taken(self, known, send_goal, client, node):
+        asked = [ActionClient(client.collector, action.Reconstruct, "onet/reconstruct") for _ in range(2)]
+        for one in asked:
+            client.wait_until(one.server_is_ready, node)
+        tomorrow = Time(sec=known.header.stamp.sec + 86_400)
+        answers = [one.send_goal_async(action.Reconstruct.Goal(not_before=tomorrow, timeout=600.0)) for one in asked]
+        client.wait_until(lambda: all(answer.done() for answer in answers), node)
+        (taken,) = (answer.result() for answer in answers if answer.result().accepted)
+        cancelled = taken.cancel_goal_async()
+        client.wait_until(cancelled.done, node)
+        assert self.result_of(taken, client, node).status == GoalStatus.STATUS_CANCELED
+        for one in asked:
+            one.destroy()
+
+    def test_a_goal_that_was_accepted_and_never_begins_holds_the_place_for_a_while_only(self):
+        goals = OneAtATime(patience=0.2)
+        assert goals.promise()
+        assert not goals.promise()
+        time.sleep(0.3)
+        assert goals.promise()
+        goals.begin()
+        time.sleep(0.3)
+        assert not goals.promise()  # one that has begun has all the time it needs
+        goals.end()
+        assert goals.promise()
 
     def test_goal_that_cannot_be_reached_says_why(self, known, send_goal, client, node):
         handle, _ = send_goal(use_region=True, region_min=Point(x=1.0), region_max=Point(x=-1.0))
