@@ -22,7 +22,7 @@ from onet_ros.ray_casting import RayScene
 Image = NDArray[np.uint8]
 
 _SUPERSAMPLING = 2  # sub-pixels along a pixel's edge
-_GROUND_BLOCK = 4  # sub-pixels along the edge of a block that shares out the lights on the ground
+_GROUND_BLOCK = 4  # pixels along the edge of a block that shares out the lights on the ground
 _LARGEST_SPLAT = 12.0  # sub-pixels of radius, against a stray point before the lens
 _CREASE_ANGLE = np.radians(35.0)
 _NORMAL_RADIUS = 0.010  # metres about a point of a cloud whose neighbours give its normal
@@ -60,11 +60,8 @@ def render_mesh(
 
     hit, position, normal, paint = _surface(scene, meshes, colours, rays)
     if plane is not None and np.ndim(background) < 3:
-        seen, ground = _ground(np.asarray(plane, dtype=np.float64), rays, hit)
-        level = np.broadcast_to(up.astype(np.float32), ground.shape)
-        light = block_means(irradiance(scene, ground, level, seen, _GROUND_BLOCK, up, view), seen, _GROUND_BLOCK)
-        light *= _grid(ground, up, grid_spacing, view) / light.max(initial=1e-6)
-        picture[seen] *= light[:, None]
+        seen, light = _lit_ground(scene, np.asarray(plane, dtype=np.float64), view, hit)
+        picture[seen] *= (light * _grid(_on_plane(plane, rays[seen]), up, grid_spacing, view))[:, None]
     towards = -rays[hit][:, 3:]
     normal = np.where((normal * towards).sum(-1, keepdims=True) < 0, -normal, normal)
     light = irradiance(scene, position, normal, hit, _SUPERSAMPLING, up, view)
@@ -144,15 +141,32 @@ def _surface(
     return hits.hit, position, normal, paint
 
 
-def _ground(
-    plane: NDArray[np.float64], rays: NDArray[np.float32], covered: NDArray[np.bool_]
+def _lit_ground(
+    scene: RayScene, plane: NDArray[np.float64], view: View, covered: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Mask (H, W) of the pixels that see the ground, and their n points (n, 3) just above it."""
-    slope = rays[..., 3:] @ plane[:3]
-    height = float(rays[0, 0, :3] @ plane[:3] + plane[3])
-    seen = ~covered & (slope < -1e-3) if height > 0 else np.zeros_like(covered)
-    points = rays[seen][:, :3] - (height / slope[seen])[:, None] * rays[seen][:, 3:]
-    return seen, (points + 1e-4 * plane[:3]).astype(np.float32)
+    """Mask (H*s, W*s) of the sub-pixels that see the ground, and the light (n,) on it where they do, at most 1.
+
+    Light on a plane changes slowly: it is sampled once for each pixel.
+    """
+    rays, up = view.rays(), plane[:3]
+    below = rays[..., 3:] @ up < -1e-3 if rays[0, 0, :3] @ up + plane[3] > 0 else np.zeros(rays.shape[:2], dtype=bool)
+    blocks = covered.reshape(view.height, _SUPERSAMPLING, view.width, _SUPERSAMPLING)
+    asked = below & ~blocks.all(axis=(1, 3))
+    points = _on_plane(plane, rays[asked]) + (1e-4 * up).astype(np.float32)  # just above it
+    level = np.broadcast_to(up.astype(np.float32), points.shape)
+    light = block_means(irradiance(scene, points, level, asked, _GROUND_BLOCK, up, view), asked, _GROUND_BLOCK)
+    layer = np.zeros(asked.shape, dtype=np.float32)
+    layer[asked] = light / light.max(initial=1e-6)
+    seen = asked.repeat(_SUPERSAMPLING, axis=0).repeat(_SUPERSAMPLING, axis=1) & ~covered
+    return seen, layer.repeat(_SUPERSAMPLING, axis=0).repeat(_SUPERSAMPLING, axis=1)[seen]
+
+
+def _on_plane(plane: ArrayLike, rays: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, 3) where rays (n, 6) meet a plane that they are not parallel to."""
+    normal, offset = np.asarray(plane, dtype=np.float64)[:3], float(np.asarray(plane)[3])
+    away = -(rays[:, :3] @ normal + offset) / (rays[:, 3:] @ normal)
+    points: NDArray[np.float32] = (rays[:, :3] + away[:, None] * rays[:, 3:]).astype(np.float32)
+    return points
 
 
 def _grid(
