@@ -1,7 +1,7 @@
 # Everything a user or developer runs, with all set-up included. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup messages demo test test-all lint format train eval ablation soak bench clean distclean
+.PHONY: help setup messages demo test test-nodes test-all lint format train eval ablation soak bench clean distclean
 
 CLOUD ?=
 CONFIG ?= config/training/onet_small_cpu.yaml
@@ -42,8 +42,13 @@ demo: messages  ## a simulated depth camera, the node, and the meshes it complet
 
 # Files side by side (tests of one file share a node and go in their order), with a thread of torch each: teams of more
 # threads than there are cores wait for each other.
+PYTEST = OMP_NUM_THREADS=1 $(RUN) python -m pytest -q -n $(JOBS) --dist loadfile
+
 test: messages  ## the quick tests (minutes), in JOBS processes
-	@OMP_NUM_THREADS=1 $(RUN) python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile $(ARGS)
+	@$(PYTEST) -m "not slow and not nodes" $(ARGS)
+
+test-nodes: messages  ## those that start nodes, cameras and planners of their own (minutes)
+	@$(PYTEST) -m nodes $(ARGS)
 
 test-all: messages  ## all tests
 	@$(RUN) python -m pytest -q $(ARGS)

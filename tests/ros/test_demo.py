@@ -60,6 +60,7 @@ def check_demo(result: subprocess.CompletedProcess[str], out: Path) -> None:
     assert "Traceback" not in (out / "node.log").read_text() + (out / "camera.log").read_text()
 
 
+@pytest.mark.nodes
 def test_demo_on_a_capture_writes_its_results_and_prints_a_table(octahedron_checkpoint, capture, tmp_path):
     out = tmp_path / "demo"
     (out / "meshes").mkdir(parents=True)
@@ -86,6 +87,7 @@ def test_demo_that_cannot_read_its_capture_says_so(tmp_path, capsys):
     assert "/nowhere/capture.npz" in said
 
 
+@pytest.mark.nodes
 def test_demo_says_why_the_node_does_not_run(tmp_path):
     result = run_demo("--model", "/nowhere", "--out", tmp_path)
     assert result.returncode == 1

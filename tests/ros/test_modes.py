@@ -213,11 +213,13 @@ class TestVoxels:
             assert process.stop() == 0, process.log()
             own.close()
 
+    @pytest.mark.nodes
     def test_a_map_is_refused_in_another_mode(self, client, tmp_path):
         process = start("no_maps", tmp_path / "no_map.log", input="octomap")
         client.wait_until(lambda: "cannot activate: parameter input is 'octomap'" in process.log(), process)
         process.stop()
 
+    @pytest.mark.nodes
     def test_a_network_for_something_else_is_refused_by_name(self, client, tmp_path):
         process = start("mistaken", tmp_path / "mistaken.log", mode="voxels", model=model_path("points"))
         client.wait_until(lambda: "observes points" in process.log(), process)

@@ -11,6 +11,7 @@ from onet_ros.ros import node_latency
 from onet_ros.ros.node_latency import measure_node
 
 
+@pytest.mark.nodes
 def test_latency_is_from_the_stamp_to_the_last_message_and_every_cloud_is_accounted_for(monkeypatch, tmp_path):
     monkeypatch.setattr(node_latency, "WARM_UP", 0.5)
     told: list[float] = []
@@ -25,6 +26,7 @@ def test_latency_is_from_the_stamp_to_the_last_message_and_every_cloud_is_accoun
     assert "ready: waiting for input" in (tmp_path / "node.log").read_text()
 
 
+@pytest.mark.nodes
 def test_a_node_that_ends_is_told_of_with_its_last_words(monkeypatch):
     monkeypatch.setattr(node_latency, "ANEW", ("tracking.refresh_period:=-1.0",))
     with pytest.raises(RuntimeError, match="refresh_period"):

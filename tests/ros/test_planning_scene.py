@@ -137,6 +137,7 @@ def test_hulls_come_first_and_pieces_later_and_all_is_removed(octahedron_checkpo
         own.wait_until(lambda: set(planner.did("REMOVE")) == {*names, "onet_table"}, node)
 
 
+@pytest.mark.nodes
 def test_by_the_service_what_was_refused_is_sent_again(octahedron_checkpoint, table_points, client, tmp_path):
     planner = ["--service", "--refuse", "1"]
     with running("/service", client, octahedron_checkpoint, tmp_path, planner, collision__via="service") as parts:
@@ -151,6 +152,7 @@ def test_by_the_service_what_was_refused_is_sent_again(octahedron_checkpoint, ta
         own.wait_until(lambda: set(listener.did("REMOVE")) == names, node)
 
 
+@pytest.mark.nodes
 def test_a_service_that_is_not_there_yet_is_told_all_when_it_comes(
     octahedron_checkpoint, table_points, client, tmp_path
 ):
@@ -164,6 +166,7 @@ def test_a_service_that_is_not_there_yet_is_told_all_when_it_comes(
         late.stop()
 
 
+@pytest.mark.nodes
 def test_what_a_robot_holds_is_left_alone_until_it_lets_go(octahedron_checkpoint, table_points, client, tmp_path):
     with running("/held", client, octahedron_checkpoint, tmp_path, ["--topic"]) as (node, own, planner):
         holds = own.collector.create_publisher(AttachedCollisionObject, "attached_collision_object", 10)

@@ -78,6 +78,7 @@ def test_a_simulation_that_starts_again_is_forgotten_by_its_clock(unconfigured, 
     client.collector.destroy_publisher(clock)
 
 
+@pytest.mark.nodes
 def test_two_nodes_with_two_cameras_do_not_mix(client, octahedron_checkpoint, tmp_path):
     seeds, counts = {"left": 3, "right": 2}, {"left": 2, "right": 3}
     nodes, cameras, clients = {}, {}, {}
