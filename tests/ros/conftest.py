@@ -188,6 +188,10 @@ class Client:
         status = self._diagnosis[1]
         return status.level, status.message, {item.key: item.value for item in status.values}
 
+    def node_time(self) -> float:
+        """Seconds of the node's own clock when it last said something of itself."""
+        return self._diagnosis[0] * 1e-9
+
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:
             if status.name == self._diagnosed:
