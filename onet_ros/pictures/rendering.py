@@ -60,8 +60,11 @@ def render_mesh(
 
     hit, position, normal, paint = _surface(scene, meshes, colours, rays)
     if plane is not None and np.ndim(background) < 3:
-        seen, light = _lit_ground(scene, np.asarray(plane, dtype=np.float64), view, hit)
-        picture[seen] *= (light * _grid(_on_plane(plane, rays[seen]), up, grid_spacing, view))[:, None]
+        ground = np.asarray(plane, dtype=np.float64)
+        seen, light = _lit_ground(scene, ground, view, hit)
+        if grid_spacing is not None:
+            light *= _grid(_on_plane(ground, rays[seen]), up, grid_spacing, view)
+        picture[seen] *= light[:, None]
     towards = -rays[hit][:, 3:]
     normal = np.where((normal * towards).sum(-1, keepdims=True) < 0, -normal, normal)
     light = irradiance(scene, position, normal, hit, _SUPERSAMPLING, up, view)
@@ -157,24 +160,19 @@ def _lit_ground(
     light = block_means(irradiance(scene, points, level, asked, _GROUND_BLOCK, up, view), asked, _GROUND_BLOCK)
     layer = np.zeros(asked.shape, dtype=np.float32)
     layer[asked] = light / light.max(initial=1e-6)
-    seen = asked.repeat(_SUPERSAMPLING, axis=0).repeat(_SUPERSAMPLING, axis=1) & ~covered
-    return seen, layer.repeat(_SUPERSAMPLING, axis=0).repeat(_SUPERSAMPLING, axis=1)[seen]
+    seen = _repeated(asked) & ~covered
+    return seen, _repeated(layer)[seen]
 
 
-def _on_plane(plane: ArrayLike, rays: NDArray[np.float32]) -> NDArray[np.float32]:
+def _on_plane(plane: NDArray[np.float64], rays: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, 3) where rays (n, 6) meet a plane that they are not parallel to."""
-    normal, offset = np.asarray(plane, dtype=np.float64)[:3], float(np.asarray(plane)[3])
-    away = -(rays[:, :3] @ normal + offset) / (rays[:, 3:] @ normal)
+    away = -(rays[:, :3] @ plane[:3] + plane[3]) / (rays[:, 3:] @ plane[:3])
     points: NDArray[np.float32] = (rays[:, :3] + away[:, None] * rays[:, 3:]).astype(np.float32)
     return points
 
 
-def _grid(
-    points: NDArray[np.float32], up: NDArray[np.float64], spacing: float | None, view: View
-) -> NDArray[np.float32]:
+def _grid(points: NDArray[np.float32], up: NDArray[np.float64], spacing: float, view: View) -> NDArray[np.float32]:
     """(n,) factor on the ground's colour: darker on the lines of a grid, which are about a pixel wide."""
-    if spacing is None or not len(points):
-        return np.ones(len(points), dtype=np.float32)
     right = np.cross(up, view.backward)
     right /= np.linalg.norm(right)
     coordinates = np.stack([points @ right, points @ np.cross(up, right)], axis=-1) / spacing
@@ -241,7 +239,12 @@ def _background_layer(background: ArrayLike, view: View) -> NDArray[np.float32]:
         return np.tile(layer, (view.height * _SUPERSAMPLING, view.width * _SUPERSAMPLING, 1))
     if layer.shape[:2] != (view.height, view.width):
         raise ValueError(f"background is {layer.shape[1]} x {layer.shape[0]} px, the view {view.width} x {view.height}")
-    return layer.repeat(_SUPERSAMPLING, axis=0).repeat(_SUPERSAMPLING, axis=1)
+    return _repeated(layer)
+
+
+def _repeated(pixels: NDArray[Any]) -> NDArray[Any]:
+    """(H*s, W*s, ...) from (H, W, ...): what a pixel has, each of its sub-pixels has."""
+    return pixels.repeat(_SUPERSAMPLING, axis=0).repeat(_SUPERSAMPLING, axis=1)
 
 
 def _downsample(picture: NDArray[np.float32]) -> NDArray[np.float32]:

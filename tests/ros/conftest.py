@@ -150,6 +150,11 @@ class Client:
 
         return self.call(ChangeState, "~/change_state", process, transition=Transition(label=label)).success
 
+    def activate(self, process: Any) -> None:
+        """Have a managed node configured and activated."""
+        assert self.change_state("configure", process), process.log()
+        assert self.change_state("activate", process), process.log()
+
     def state(self, process: Any) -> str:
         """Lifecycle state of a managed node."""
         from lifecycle_msgs.srv import GetState

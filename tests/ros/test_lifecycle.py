@@ -33,11 +33,6 @@ def cloud_of(points: np.ndarray):
     return to_point_cloud2_msg(Header(frame_id=FRAME), points, LAYOUTS["realsense"])
 
 
-def activate(process, client) -> None:
-    assert client.change_state("configure", process), process.log()
-    assert client.change_state("activate", process), process.log()
-
-
 def test_it_waits_to_be_configured_and_says_so(unconfigured):
     process, client = unconfigured
     response = client.call(Trigger, "~/clear", process)
@@ -143,7 +138,7 @@ def newest(client) -> int:
 def test_depth_images_with_their_camera_give_the_objects_of_the_cloud(unconfigured, images, table_scene, table_points):
     process, client = unconfigured
     assert client.set_parameters(process, input="depth") == []
-    activate(process, client)
+    client.activate(process)
     assert "waiting for input on /managed/depth_image, /managed/camera_info" in process.log()
     client.wait_until(lambda: images["depth_image"].get_subscription_count() == 1, process)
     # Before the camera is known, images are of no use, and that is told.
@@ -177,7 +172,7 @@ def test_masks_take_the_place_of_the_segmentation(unconfigured, images, table_sc
     process, client = unconfigured
     labels = np.where(table_scene[1].capture(0).labels == 1, 7, 0)  # of the two objects, whoever made it knows one
     assert client.set_parameters(process, input="cloud", use_mask=True, mask_queue=3) == []
-    activate(process, client)
+    client.activate(process)
     client.wait_until(lambda: images["mask"].get_subscription_count() == 1, process)
     client.wait_until(lambda: client.clouds_heard_by() == 2, process)
 
@@ -203,7 +198,7 @@ def test_masks_take_the_place_of_the_segmentation(unconfigured, images, table_sc
 
 def test_it_is_an_ordinary_node_again_afterwards(unconfigured, table_points):
     process, client = unconfigured
-    activate(process, client)
+    client.activate(process)
     client.wait_until(lambda: client.clouds_heard_by() == 2, process)
     assert len(client.result_of(client.send(cloud_of(table_points)), process).objects) == 2
     _, _, values = client.diagnosis(process)

@@ -76,8 +76,7 @@ def one_thread():
 def test_onet_reconstruct_gives_the_meshes_of_the_node(unconfigured, one_thread, tmp_path):
     process, client = unconfigured
     assert client.set_parameters(process, model="") == []
-    assert client.change_state("configure", process), process.log()
-    assert client.change_state("activate", process)
+    client.activate(process)
     client.wait_until(lambda: client.clouds_heard_by() == 2, process)
     messages = list(clouds())
     told = []
