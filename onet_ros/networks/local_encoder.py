@@ -136,7 +136,7 @@ class LocalEncoder(nn.Module):
         metric = torch.stack([observation.scale.log(), *view.axes[:, 2].unbind(1)], dim=1)
         context = torch.cat([*summary, metric.to(summary[0].dtype)], dim=1)
         finished = [net.up(level, context) for net, level in zip(nets, levels, strict=True)]
-        planes = torch.stack(finished, dim=1).permute(0, 1, 3, 4, 2).contiguous()
+        planes = torch.stack([plane.permute(0, 2, 3, 1) for plane in finished], dim=1)
         return PlaneCode(planes, self.kinds, view)
 
     def _point_features(

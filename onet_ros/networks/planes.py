@@ -195,9 +195,9 @@ def _scatter_sum(features: Tensor, index: Tensor, cells: int) -> tuple[Tensor, T
     batch, size = features.shape[0], features.shape[2]
     rows = (index + cells * torch.arange(batch, device=index.device).unsqueeze(1)).flatten()
     flat = features.flatten(0, 1)
-    total = torch.zeros(batch * cells, size, device=flat.device, dtype=flat.dtype).index_add(0, rows, flat)
+    total = torch.zeros(batch * cells, size, device=flat.device, dtype=flat.dtype).index_add_(0, rows, flat)
     count = torch.zeros(batch * cells, 1, device=flat.device, dtype=flat.dtype)
-    return total, count.index_add(0, rows, torch.ones_like(flat[:, :1])), rows
+    return total, count.index_add_(0, rows, torch.ones_like(flat[:, :1])), rows
 
 
 def sample_planes(planes: Tensor, places: Tensor) -> Tensor:
