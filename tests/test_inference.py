@@ -17,8 +17,9 @@ from onet_ros.networks import (
 from onet_ros.networks.camera_frame import TurnedCode
 from onet_ros.networks.cbn_decoder import CBNDecoder
 from onet_ros.networks.cbn_field import CBNField
+from onet_ros.networks.folded_local_decoder import FoldedLocalDecoder
 from onet_ros.networks.local_decoder import LocalDecoder
-from onet_ros.networks.local_field import FoldedLocalDecoder, LocalField
+from onet_ros.networks.local_field import LocalField
 
 SIZES = {
     "pointnet_cbn": ({"hidden_size": 32, "code_size": 24}, {"code_size": 24, "hidden_size": 40}),

@@ -16,13 +16,14 @@ from onet_ros.networks.camera_frame import TurnedCode, TurnedField, camera_axes,
 from onet_ros.networks.cbn_decoder import CBNDecoder
 from onet_ros.networks.cbn_field import CBNField
 from onet_ros.networks.checkpoint import Checkpoint
+from onet_ros.networks.folded_local_decoder import FoldedLocalDecoder
 from onet_ros.networks.folded_local_encoder import FoldedImagePlaneEncoder, FoldedLocalEncoder
 from onet_ros.networks.folded_pointnet import FoldedPointNet
 from onet_ros.networks.folded_resnet import FoldedResNet18
 from onet_ros.networks.image_plane import ImagePlaneDecoder, ImagePlaneEncoder, PictureField
 from onet_ros.networks.local_decoder import LocalDecoder
 from onet_ros.networks.local_encoder import LocalEncoder
-from onet_ros.networks.local_field import FoldedLocalDecoder, LocalField
+from onet_ros.networks.local_field import LocalField
 from onet_ros.networks.observation import AnyObservation, Observation
 from onet_ros.networks.occupancy_network import OccupancyNetwork, check_kind
 from onet_ros.networks.pointnet import ResidualPointNet

@@ -6,16 +6,12 @@ waits for. Here it reads twelve rows of the planes, which stay in the cache, and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from onet_ros.gpu_kernels import GpuKernels, jit, tl
-
-if TYPE_CHECKING:
-    from onet_ros.networks.local_field import FoldedLocalDecoder
-    from onet_ros.networks.planes import PixelProjection
+from onet_ros.networks.folded_local_decoder import FoldedLocalDecoder
+from onet_ros.networks.planes import PixelProjection
 
 WIDTHS = (16, 32, 64, 128)  # of channels and hidden layers: what the matrix units take
 

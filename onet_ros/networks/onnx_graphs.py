@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from onet_ros.networks.cbn_decoder import CBNDecoder, ConditionalBatchNorm, ConditionalBlock
 from onet_ros.networks.cbn_field import folded_norm
+from onet_ros.networks.folded_local_decoder import FoldedLocalDecoder
 from onet_ros.networks.folded_local_encoder import FoldedLocalEncoder
 from onet_ros.networks.local_decoder import LocalDecoder
 from onet_ros.networks.local_encoder import LocalEncoder
-from onet_ros.networks.local_field import FoldedLocalDecoder, bilinear_weights
+from onet_ros.networks.local_field import bilinear_weights
 from onet_ros.networks.occupancy_network import OBSERVATIONS, OccupancyNetwork
 from onet_ros.networks.planes import PixelProjection
 

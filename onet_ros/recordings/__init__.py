@@ -4,7 +4,8 @@ Captures of one look (.npz, .ply, .pcd) and bags of many (ROS 2 folders, .mcap, 
 """
 
 from onet_ros.recordings.bags import BagRecording
-from onet_ros.recordings.recording import RecordedFrame, Recording, RecordingError, open_recording
+from onet_ros.recordings.opening import open_recording
+from onet_ros.recordings.recording import RecordedFrame, Recording, RecordingError
 from onet_ros.recordings.transforms import RecordedTransforms
 
 __all__ = [

@@ -405,12 +405,15 @@ class Pipeline:
         if self._worker.take_back() is not None:
             self._statistics.drop(TIME_JUMPED)
         try:
-            self._worker.call(lambda: self._forget(reason))
+            self._worker.call(lambda: self._start_anew(reason))
         except WorkerBusyError:  # the order of the stamps will tell
             self._statistics.warnings.warn(f"{reason}, and the worker is too busy to forget what it knows")
 
+    def _start_anew(self, reason: str) -> None:
+        self._order.forget()
+        self._forget(reason)
+
     def _forget(self, reason: str) -> None:
         count = self.clear()
-        self._order.forget()
         self.target_frame.clear()
         self._statistics.warnings.warn(f"{reason}: {count} objects and all transforms are forgotten")

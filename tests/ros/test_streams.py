@@ -49,7 +49,7 @@ def test_a_bag_that_loops_starts_anew_without_a_clock(unconfigured, table_points
 
 
 def test_a_cloud_that_was_overtaken_is_dropped_and_changes_nothing(table_points, client, node):
-    client.result_of(send_stamped(client, table_points, 5000.0), node)  # whatever was before may be long after
+    # Whatever was before is long after: the first one after a jump back counts, too.
     first = client.result_of(send_stamped(client, table_points, 5000.5), node)
     dropped = int(client.diagnosis(node)[2]["dropped: older than the one before"])
     send_stamped(client, table_points, 5000.2)
