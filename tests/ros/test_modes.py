@@ -25,6 +25,8 @@ from onet_ros.ros.processes import NodeProcess
 from onet_ros.scene import depth_to_points
 from onet_ros.surface import ExtractionSettings
 
+pytestmark = [pytest.mark.ros, pytest.mark.nodes]
+
 COARSE = ExtractionSettings(start_resolution=16, doublings=1, max_triangles=600)
 LABEL = 7
 
@@ -213,13 +215,11 @@ class TestVoxels:
             assert process.stop() == 0, process.log()
             own.close()
 
-    @pytest.mark.nodes
     def test_a_map_is_refused_in_another_mode(self, client, tmp_path):
         process = start("no_maps", tmp_path / "no_map.log", input="octomap")
         client.wait_until(lambda: "cannot activate: parameter input is 'octomap'" in process.log(), process)
         process.stop()
 
-    @pytest.mark.nodes
     def test_a_network_for_something_else_is_refused_by_name(self, client, tmp_path):
         process = start("mistaken", tmp_path / "mistaken.log", mode="voxels", model=model_path("points"))
         client.wait_until(lambda: "observes points" in process.log(), process)

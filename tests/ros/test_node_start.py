@@ -64,6 +64,7 @@ def test_node_that_cannot_start_says_why(case, refusals):
     assert "Traceback" not in log
 
 
+@pytest.mark.nodes
 def test_process_without_a_model_waits_for_one_and_processes_end_cleanly_on_sigterm(
     client, octahedron_checkpoint, tmp_path
 ):

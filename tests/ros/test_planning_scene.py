@@ -100,6 +100,7 @@ def cloud(points: np.ndarray) -> Any:
     return to_point_cloud2_msg(Header(frame_id=FRAME), points, LAYOUTS["realsense"])
 
 
+@pytest.mark.nodes
 def test_hulls_come_first_and_pieces_later_and_all_is_removed(octahedron_checkpoint, table_points, client, tmp_path):
     settings = {"collision__shape": "pieces", "collision__table": "true"}
     with running("/pieces", client, octahedron_checkpoint, tmp_path, ["--topic"], **settings) as (node, own, planner):
