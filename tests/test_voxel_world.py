@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -73,12 +75,17 @@ def test_maps_that_do_not_tell_say_free(partial):
     assert set(partial.states[silent].unique().tolist()) == {FREE, OCCUPIED}
 
 
-def test_faults_lose_cells_and_add_some():
-    clean, faulty = (
-        partial_grids(4, generator(), VoxelWorldSettings(queries=64, faults=faults)) for faults in (0.0, 1.0)
-    )
-    assert clean.states.shape[1:] == faulty.states.shape[1:]
-    assert (clean.states == OCCUPIED).sum() > 0
+def test_faults_lose_cells_and_add_some_beside_others(whole):
+    faulty = whole_grids(24, generator(), dataclasses.replace(CLEAN, faults=1.0))
+    assert torch.equal(faulty.queries, whole.queries)  # the same objects in the same cubes
+    before, after = whole.states == OCCUPIED, faulty.states == OCCUPIED
+    lost, added = before & ~after, after & ~before
+    damaged = (lost | added).flatten(1).any(dim=1)
+    assert 6 <= damaged.sum() <= 18  # half of them, on average
+    assert 0 < lost.sum() < 0.25 * before.sum()
+    beside = torch.nn.functional.max_pool3d(before.float(), 3, stride=1, padding=1) > 0
+    assert 0 < added.sum() < 0.1 * (beside & ~before).sum()
+    assert not (added & ~beside).any()
 
 
 def test_a_batch_turns_grid_and_queries_together(whole):
