@@ -142,13 +142,13 @@ class KnownShape:
         tolerance = TOLERANCE + 3.0 * depth_noise(columns.lengths(points - seen.viewpoint))
         reach = float(tolerance.max()) + GUESS_TOLERANCE
         to_points = self._known.query(points, distance_upper_bound=reach)[0]
-        to_shape = self.distances(points, reach)
+        to_shape = self._shape.query(points, distance_upper_bound=reach)[0]  # of which the points are a part
         angles = [angle_between(view, seen, self.centre) for view in self.evidence.views]
         nearest = int(np.argmin(angles))
         evidence = rays.look_at(sampled(self.points, SAMPLE, seed))
         return Change(
             known=float((to_points <= tolerance).mean()),
-            expected=float(((to_points <= tolerance) | (to_shape <= tolerance + GUESS_TOLERANCE)).mean()),
+            expected=float((to_shape <= tolerance + GUESS_TOLERANCE).mean()),
             rays=evidence,
             shift=self._shift(self.evidence.views[nearest], seen, angles[nearest], evidence),
             angle=angles[nearest],
