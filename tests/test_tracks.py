@@ -67,6 +67,13 @@ class TestWhenToComplete:
         assert player.tracks[0].views == 1
         assert player.show(2.0, moved(BOX, 0.03, 0.0, 0.0), BALL) == {0: "", 1: ""}
 
+    def test_one_that_was_nudged_is_completed_again_from_the_distance_asked(self):
+        nudged = moved(BOX, 0.006, 0.0, 0.0)  # less than what single points tell
+        for distance, reason in ((0.004, MOVED), (0.02, "")):
+            player = Player(moved_distance=distance)
+            player.show(0.0, BOX, BALL)
+            assert player.show(1.0, nudged, BALL) == {0: reason, 1: ""}
+
     def test_one_that_something_passes_in_front_of_is_left_alone(self):
         player = Player()
         player.show(0.0, BOX)
