@@ -52,6 +52,20 @@ def test_body_in_the_mouth_of_a_ring_is_not_inside_it():
     assert keep_bodies(mesh, 0.0) is mesh
 
 
+@pytest.mark.parametrize("place", [(0.0, 0.0, 0.0), (0.38, -0.35, 0.3), (-0.4, 0.4, -0.4)])
+def test_what_lies_in_a_body_of_few_large_triangles_goes_wherever_it_is(place):
+    inner = ball(0.05).apply_translation(place)
+    assert keep_bodies(joined(trimesh.creation.box((1.0, 1.0, 1.0)), inner), 0.0).volume == pytest.approx(1.0)
+
+
+def test_body_in_the_notch_of_another_is_not_inside_it():
+    block, notch = trimesh.creation.box((1.0, 1.0, 1.0)), trimesh.creation.box((1.0, 1.0, 2.0))
+    angle = trimesh.boolean.difference([block, notch.apply_translation((0.2, 0.2, 0.0))], engine="manifold")
+    for place in ((0.2, 0.2, 0.0), (-0.2, -0.2, 0.4), (0.4, 0.4, -0.4)):
+        mesh = joined(angle, ball(0.05).apply_translation(place))
+        assert keep_bodies(mesh, 0.0) is mesh
+
+
 def test_coordinates_far_from_the_origin_do_not_matter():
     mesh = joined(ball(0.003), ball(0.1, 0.4), ball(0.05, 0.4, inverted=True))
     mesh.apply_translation([1000.0, -2000.0, 500.0])
@@ -63,6 +77,12 @@ def test_coordinates_far_from_the_origin_do_not_matter():
 def test_mesh_without_a_body_is_refused():
     with pytest.raises(SurfaceError, match=r"no positive volume: its pieces have \[-"):
         keep_bodies(ball(0.2, inverted=True), 0.1)
+
+
+def test_a_mesh_of_several_inverted_pieces_is_refused_with_their_volumes():
+    mesh = joined(ball(0.2, inverted=True), ball(0.1, 0.6, inverted=True))
+    with pytest.raises(SurfaceError, match=r"no positive volume: its pieces have \[-0\.03\d*, -0\.00\d*\] m\^3"):
+        keep_bodies(mesh, 0.1)
 
 
 def test_a_separate_body_that_no_seed_is_near_is_dropped_however_large():

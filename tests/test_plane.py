@@ -10,6 +10,7 @@ import trimesh
 from table_scenes import TABLE, View, box, cup, look, table
 
 from onet_ros.scene import PlaneSettings, SupportPlane, find_support_plane, load_capture
+from onet_ros.scene.plane import PlaneOutline
 
 OBJECTS = [box((0.06, 0.08, 0.1), (0.0, 0.0, 0.0)), cup(0.04, 0.1, (0.15, 0.05, 0.0))]
 FLOOR = table(6.0, 6.0, -0.7)
@@ -185,3 +186,54 @@ def test_true_planes_of_the_simulated_scenes(dev_data):
         angle, distance = errors(found, capture.plane, capture.cloud.points[inside])
         assert angle < 0.02, path
         assert distance < 0.1, path  # mm
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_points_with_one_missing_coordinate_are_left_out(axis):
+    points = look([table(), *OBJECTS]).cloud.valid_points
+    spoiled = np.vstack([points, points[::3]])
+    spoiled[len(points) :, axis] = np.nan
+    fit = find_support_plane(spoiled)
+    np.testing.assert_allclose(fit.plane.coefficients, find_support_plane(points).plane.coefficients, atol=0.002)
+
+
+class TestOutline:
+    CELL = 0.04
+    GROUND = SupportPlane(np.array([0.0, 0.0, 1.0]), 0.0)
+
+    def around(self, *corners, eye=(0.0, -0.8, 0.6)):
+        """Of rectangles (low x, low y, high x, high y) strewn with points a centimetre apart."""
+        flat = np.vstack(
+            [
+                np.mgrid[low_x:high_x:0.01, low_y:high_y:0.01].reshape(2, -1).T
+                for low_x, low_y, high_x, high_y in corners
+            ]
+        )
+        return PlaneOutline.around(self.GROUND, np.column_stack([flat, np.zeros(len(flat))]), np.array(eye), self.CELL)
+
+    def test_what_stands_within_by_two_cells_is_on_the_surface_and_what_is_beyond_is_not(self):
+        outline = self.around((-0.6, -0.4, 0.6, 0.4))
+        within, beyond = 2.5 * self.CELL, 0.5 * self.CELL
+        sides = np.array([(-0.6, 0.0), (0.6, 0.0), (0.0, 0.4), (-0.6, 0.4), (0.6, 0.4)])
+        for height in (0.0, 0.1):
+            for inward, expected in ((within, True), (-beyond, False), (-1.0, False), (-50.0, False)):
+                places = sides - inward * np.sign(sides)
+                found = outline.contains(np.column_stack([places, np.full(len(places), height)]))
+                assert found.tolist() == [expected] * len(places), (height, inward)
+        assert outline.seen_area == pytest.approx(1.2 * 0.8, rel=0.1)
+
+    def test_it_goes_on_to_the_foot_of_the_camera_and_over_what_objects_hide(self):
+        outline = self.around((-0.6, -0.4, -0.1, 0.4), (-0.1, -0.4, 0.6, 0.0))
+        assert outline.contains(np.array([[0.0, -0.6, 0.0], [0.1, 0.1, 0.05], [0.45, 0.35, 0.0]])).tolist() == [
+            True,
+            True,
+            False,
+        ]
+
+    def test_of_patches_apart_the_largest_counts(self):
+        outline = self.around((-0.6, -0.4, 0.2, 0.4), (1.0, -0.2, 1.3, 0.2))
+        assert outline.contains(np.array([[-0.2, 0.0, 0.0], [1.15, 0.0, 0.0]])).tolist() == [True, False]
+
+    def test_patches_far_apart_leave_one_of_them(self):
+        outline = self.around((-10.2, -0.2, -9.8, 0.2), (9.8, -0.2, 10.2, 0.2))
+        assert outline.contains(np.array([[-10.0, 0.0, 0.0], [10.0, 0.0, 0.0]])).sum() == 1

@@ -173,6 +173,17 @@ class TestNeighbours:
         for one, plain in zip(extracted(apart, 2), extracted(ball(), 2), strict=True):
             np.testing.assert_array_equal(one.mesh.vertices, plain.mesh.vertices)
 
+    def test_only_what_lies_in_the_other_ones_box_is_shared(self):
+        frames = [FRAME, UnitFrame(UPRIGHT, FRAME.origin + [0.08, 0.0, 0.0], 0.1)]
+
+        def field(points, objects):  # inside everywhere, also where no object is looked for
+            return torch.where(objects == 0, 1.0, 3.0)
+
+        apart = ExclusiveField(field, frames, LOWER, UPPER, 0.0, torch.device("cpu"))
+        places = FRAME.to_unit(frames[1].from_unit([[LOWER[0] + 0.01, 0.0, 0.5], [LOWER[0] - 0.01, 0.0, 0.5]]))
+        logits = apart(torch.from_numpy(places.astype(np.float32)), torch.zeros(2, dtype=torch.int64))
+        assert logits.tolist() == [-1.0, 1.0]  # half of the difference; and its own
+
 
 class TestConservativeSurface:
     def test_it_contains_the_share_of_the_expected_volume_asked_for(self):

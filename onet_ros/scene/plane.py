@@ -358,8 +358,9 @@ class PlaneOutline:
         """
         axes = plane.axes().astype(points.dtype)
         flat = points @ axes.T
-        # A camera that looks far over a floor must not make the grid huge: the far end is no place to grasp at.
-        middle = np.median(flat, axis=0)
+        # A camera that looks far over a floor must not make the grid huge: the far end is no place to grasp at. The
+        # middle is a point, so that one remains where the median lies between patches far apart.
+        middle = flat[np.abs(flat - np.median(flat, axis=0)).max(axis=1).argmin()]
         flat = flat[np.abs(flat - middle).max(axis=1) < 4.0]
         foot = np.clip(axes @ view, middle - 4.0, middle + 4.0)
         origin = np.minimum(flat.min(axis=0), foot).astype(np.float64) - cell
