@@ -203,6 +203,22 @@ class TestGrasps:
         with pytest.raises(ValueError, match="approach must be one of above, side, any, got 'below'"):
             GraspSettings(approach="below")
 
+    @pytest.mark.parametrize("held_by", ["across", "wall"])
+    def test_balance_goes_by_how_far_the_closing_line_passes_the_centre_of_mass(self, held_by):
+        cup = trimesh.creation.annulus(0.045, 0.05, 0.07, sections=48).subdivide()  # lines between its walls are radial
+        mesh = block() if held_by == "across" else on_table(cup)
+        grasps = sample_grasps(scene(mesh))
+        off = []
+        for grasp in grasps:
+            line, to_mass = grasp.T_source_gripper[:3, 0], mesh.center_mass - grasp.contacts[0]
+            off.append(np.linalg.norm(to_mass - (to_mass @ line) * line))
+        balance = np.array([grasp.parts["balance"] for grasp in grasps])
+        assert len(grasps) >= 5
+        assert (np.diff(balance[np.argsort(off)]) <= 1e-6).all()
+        nearest = int(np.argmin(off))
+        assert off[nearest] < 0.035
+        assert balance[nearest] > 0.5  # half the longest extent off would be 0.37
+
     def test_friction_decides_how_far_sides_may_lean(self):
         # Its sides lean by 34 degrees.
         wedge = on_table(trimesh.creation.cone(radius=0.04, height=0.06, sections=64).subdivide())
