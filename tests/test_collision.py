@@ -12,6 +12,7 @@ import pytest
 import trimesh
 
 from onet_ros.collision import CollisionSettings, PieceWorker, convex_pieces, solid_hull
+from onet_ros.collision.pieces import deviations
 from onet_ros.collision.worker import PiecesDone
 from onet_ros.surface import SurfaceError, is_sound, simplify_mesh
 
@@ -96,6 +97,29 @@ class TestPieces:
             )
             assert len(found.pieces) <= 32
             assert all(is_sound(one) and is_convex(one) and len(one.vertices) <= 64 for one in found.pieces), path
+
+
+class TestDeviations:
+    def test_what_a_piece_leaves_out_is_uncovered_and_as_far_off_as_it_lies(self):
+        cube = trimesh.creation.box((0.04, 0.04, 0.04))
+        half = trimesh.creation.box((0.02, 0.04, 0.04)).apply_translation((-0.01, 0.0, 0.0))
+        deviation, filled, uncovered = deviations(cube, [half])
+        assert deviation == pytest.approx(0.02, abs=1e-4)
+        assert filled == 0.0
+        assert uncovered == pytest.approx(0.5, abs=0.05)
+
+    def test_what_a_piece_adds_is_filled_and_as_far_off_as_it_stands_out(self):
+        cube = trimesh.creation.box((0.04, 0.04, 0.04))
+        long = trimesh.creation.box((0.06, 0.04, 0.04)).apply_translation((0.01, 0.0, 0.0))
+        deviation, filled, uncovered = deviations(cube, [long])
+        assert deviation == pytest.approx(0.02, abs=1e-4)
+        assert filled == pytest.approx(0.5, abs=0.05)
+        assert uncovered == 0.0
+
+    def test_pieces_that_make_up_the_mesh_do_not_deviate(self):
+        cube = trimesh.creation.box((0.04, 0.04, 0.04))
+        halves = [trimesh.creation.box((0.02, 0.04, 0.04)).apply_translation((x, 0.0, 0.0)) for x in (-0.01, 0.01)]
+        assert deviations(cube, halves) == pytest.approx((0.0, 0.0, 0.0), abs=1e-5)
 
 
 class TestHull:

@@ -21,7 +21,8 @@ from onet_ros.surface import SurfaceError, is_sound, volume
 
 THINNEST = 0.0005  # metres: pieces flatter than that are thickened
 SAMPLES = 4000  # of each surface, and of the volume, by which deviations are measured
-INSIDE = 1e-6  # metres: how deep in a piece a point is not on its surface
+INSIDE = 1e-6  # metres: how far from the surface a point is not on it
+SEAM = 0.00025  # metres: pieces nearer to each other than this have no surface between them
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def convex_pieces(mesh: trimesh.Trimesh, settings: CollisionSettings | None = No
     if not pieces:
         raise SurfaceError(f"no solid piece came out of a mesh of {len(mesh.faces)} triangles")
     seconds = time.perf_counter() - began
-    return ConvexPieces(pieces, *_deviations(mesh, pieces), seconds)
+    return ConvexPieces(pieces, *deviations(mesh, pieces), seconds)
 
 
 def _decomposed(mesh: trimesh.Trimesh, settings: CollisionSettings) -> Iterable[NDArray[np.float64]]:
@@ -141,11 +142,11 @@ def _spread(count: int) -> NDArray[np.float64]:
     return np.stack([flat * np.cos(turn), flat * np.sin(turn), z], axis=1)
 
 
-def _deviations(mesh: trimesh.Trimesh, pieces: list[trimesh.Trimesh]) -> tuple[float, float, float]:
+def deviations(mesh: trimesh.Trimesh, pieces: list[trimesh.Trimesh]) -> tuple[float, float, float]:
     """`ConvexPieces.deviation`, `filled` and `uncovered`, by samples."""
     depth = _depths(pieces)
-    union = np.concatenate([trimesh.sample.sample_surface(one, SAMPLES // 4, seed=0)[0] for one in pieces])
-    union = union[depth(union) < INSIDE]
+    union, normals = (np.concatenate(parts) for parts in zip(*map(_surface, pieces), strict=True))
+    union = union[depth(union + SEAM * normals) < 0.0]  # pieces abut where a body was cut
     scene = ray_scene([mesh])
     outward = float(scene.compute_distance(union.astype(np.float32)).numpy().max()) if len(union) else 0.0
     surface = trimesh.sample.sample_surface(mesh, SAMPLES, seed=0)[0]
@@ -159,6 +160,12 @@ def _deviations(mesh: trimesh.Trimesh, pieces: list[trimesh.Trimesh]) -> tuple[f
     own = scene.compute_occupancy(places.astype(np.float32)).numpy() > 0.5
     covered, total = depth(places) >= 0.0, max(int(own.sum()), 1)
     return max(outward, inward), float((covered & ~own).sum() / total), float((own & ~covered).sum() / total)
+
+
+def _surface(piece: trimesh.Trimesh) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points on a piece, (N, 3) metres, and the outward unit normals there."""
+    places, faces = trimesh.sample.sample_surface(piece, SAMPLES // 4, seed=0)
+    return np.asarray(places), piece.face_normals[faces]
 
 
 def _depths(pieces: list[trimesh.Trimesh]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
