@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from onet_ros.scene import CloudError
-from onet_ros.scene.images import DepthImageDecoder, camera_rays, decode_mask
+from onet_ros.scene.images import DepthImageDecoder, camera_matrix, camera_rays, decode_colours, decode_mask
 
 HEIGHT, WIDTH, FOCAL = 6, 8, 10.0
 
@@ -99,6 +99,38 @@ def test_binning_and_region_of_interest_show_a_part_of_the_same_rays():
     binned = camera_rays(info(binning_x=2, binning_y=2), rectified=False)
     assert binned.shape == (3, 4, 3)
     np.testing.assert_allclose(binned[0, 0], full[:2, :2].mean(axis=(0, 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize("binning", [(0, 0), (2, 3)])
+def test_the_matrix_of_a_part_of_the_image_gives_its_rays(binning, rectified):
+    roi = types.SimpleNamespace(x_offset=2, y_offset=1, height=3, width=4)
+    camera = info(roi=roi, binning_x=binning[0], binning_y=binning[1])
+    K, distortion, _ = camera_matrix(camera, rectified)
+    rays = camera_rays(camera, rectified)
+    v, u = np.indices(rays.shape[:2])
+    pixels = rays @ K.T
+    np.testing.assert_allclose(pixels[..., 0] / pixels[..., 2], u, atol=1e-5)
+    np.testing.assert_allclose(pixels[..., 1] / pixels[..., 2], v, atol=1e-5)
+    assert not distortion.any()
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8", "8UC3"])
+def test_colours_of_every_encoding_are_red_green_and_blue(encoding, padding):
+    rgb = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    pixels = rgb[..., ::-1] if encoding in ("bgr8", "bgra8", "8UC3") else rgb  # OpenCV's order where none is named
+    if encoding.endswith("a8"):
+        pixels = np.concatenate([pixels, np.full((HEIGHT, WIDTH, 1), 255, np.uint8)], axis=-1)
+    rows = pixels.reshape(HEIGHT, -1)
+    message = image(rows, encoding, padding)
+    message.width = WIDTH
+    np.testing.assert_array_equal(decode_colours(message), rgb)
+
+
+def test_grey_pictures_stay_grey():
+    grey = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH)
+    np.testing.assert_array_equal(decode_colours(image(grey, "mono8", 5)), grey)
 
 
 def test_another_camera_is_noticed():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onet_ros.scene import UNIT_BOX, SupportPlane, object_unit_frame
-from onet_ros.scene.unit_frame import MARGIN
+from onet_ros.scene.unit_frame import HIDDEN_EXTENT, MARGIN, UnitFrame, to_unit_frames
 
 
 def seen_side_of_box(size=(0.06, 0.08, 0.12), count=4000, seed=0):
@@ -91,3 +91,60 @@ def test_a_camera_straight_above_still_gives_a_frame():
 def test_points_that_make_no_frame_are_refused(points, message):
     with pytest.raises(ValueError, match=message):
         object_unit_frame(points, TABLE)
+
+
+def test_from_one_frame_to_another_is_there_by_way_of_the_source_frame():
+    rng = np.random.default_rng(0)
+    one, other = (UnitFrame(rotation(seed), rng.normal(size=3), scale) for seed, scale in ((1, 0.1), (2, 0.25)))
+    points = rng.normal(size=(20, 3))
+    matrix = one.matrix_to(other)
+    np.testing.assert_allclose(points @ matrix[:, :3].T + matrix[:, 3], other.to_unit(one.from_unit(points)), atol=1e-9)
+
+
+def test_points_of_several_objects_go_to_their_frames_at_once():
+    rng = np.random.default_rng(0)
+    frames = [UnitFrame(rotation(seed), rng.normal(size=3), 0.1 * seed) for seed in (1, 2, 3)]
+    points = rng.normal(size=(3, 20, 3))
+    expected = [frame.to_unit(own) for frame, own in zip(frames, points, strict=True)]
+    np.testing.assert_allclose(to_unit_frames(frames, points), expected, atol=1e-9)
+
+
+class TestHiddenSides:
+    """A box 80 mm wide, seen from +x; y runs to the camera's right."""
+
+    def width(self, around) -> tuple[float, float]:
+        """Middle along y, metres, and scale of the frame, with something seen around the box."""
+        frame = object_unit_frame(seen_side_of_box((0.06, 0.08, 0.06)), TABLE, CAMERA, around)
+        return float(frame.from_unit([0.0, 0.0, 0.0])[1]), frame.scale
+
+    def patch(self, x, low_y, high_y, low_z=0.0, high_z=0.15):
+        rng = np.random.default_rng(1)
+        return np.column_stack([np.full(2000, x), rng.uniform(low_y, high_y, 2000), rng.uniform(low_z, high_z, 2000)])
+
+    def test_what_stands_in_front_of_one_side_hides_more_of_it(self):
+        extent = 0.08
+        for side in (-1.0, 1.0):
+            edge = np.sort(side * np.array([0.033, 0.08]))  # in the image beside the box, as it is nearer
+            middle, scale = self.width(self.patch(0.12, *edge))
+            assert middle == pytest.approx(side * HIDDEN_EXTENT * extent / 2.0, abs=0.002)
+            assert scale == pytest.approx((1.0 + HIDDEN_EXTENT) * extent * MARGIN, rel=0.02)
+
+    def test_what_stands_behind_or_is_higher_or_lower_or_apart_hides_nothing(self):
+        plain = self.width(None)
+        for around in (
+            self.patch(-0.2, 0.04, 0.1),  # behind
+            self.patch(0.12, 0.033, 0.08, 0.25, 0.35),  # in front and higher
+            self.patch(0.12, 0.033, 0.08, 0.0, 0.04),  # in front and lower
+            self.patch(0.12, 0.07, 0.12),  # in front and beside
+        ):
+            assert self.width(around) == pytest.approx(plain, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_seen_along_a_slanting_normal_the_axes_are_at_right_angles(seed):
+    up = rotation(seed)[0]
+    plane = SupportPlane(normal=up, offset=0.0)
+    points = 0.05 * up + 0.02 * np.random.default_rng(0).normal(size=(200, 3))
+    frame = object_unit_frame(points, plane, points.mean(axis=0) + 0.6 * up)
+    np.testing.assert_allclose(frame.rotation @ frame.rotation.T, np.eye(3), atol=1e-9)
+    np.testing.assert_allclose(frame.rotation[2], up, atol=1e-9)
