@@ -297,6 +297,13 @@ class TestNextView:
         view = suggest_view(mesh, error, turn.T)
         assert view.direction @ turn[:, 0] > 0.85
 
+    def test_the_gain_is_the_share_of_the_error_that_can_be_seen(self):
+        box = trimesh.creation.box((0.06, 0.06, 0.06)).subdivide().subdivide().subdivide()
+        back = (box.vertices[:, 0] < -0.0299).astype(float)
+        assert 0.8 < suggest_view(box, back, np.eye(3)).gain <= 1.0  # all but what the rims share with other sides
+        both = (np.abs(box.vertices[:, 0]) > 0.0299).astype(float)
+        assert suggest_view(box, both, np.eye(3)).gain == pytest.approx(0.5, abs=0.12)
+
     def test_without_doubt_there_is_nothing_to_gain(self):
         mesh = trimesh.creation.icosphere(subdivisions=2)
         assert suggest_view(mesh, np.zeros(len(mesh.vertices)), np.eye(3)).gain == 0.0

@@ -96,6 +96,20 @@ class TestCells:
         np.testing.assert_allclose(coarse.occupied_centres.mean(0), fine.occupied_centres.mean(0), atol=0.003)
         assert coarse.resampled(32) is coarse
 
+    def test_what_is_unknown_stays_so_at_another_resolution(self):
+        values = np.full((16, 16, 16), 0.5, np.float32)
+        values[:, :, 8:] = 0.0
+        values[6:10, 6:10, 4:8] = 1.0
+        grid = VoxelGrid.from_array(values, np.zeros(3), 0.16)
+        finer = grid.resampled(32)
+        assert set(np.unique(finer.values)) == {0.0, 0.5, 1.0}
+        above = finer.centres[:, 2] > 0.08
+        free = finer.values.ravel() == 0.0
+        assert not (free & ~above).any()
+        assert free[above].mean() > 0.95
+        told = VoxelGrid.from_array(np.where(values == 0.5, 0.0, values), np.zeros(3), 0.16).resampled(32)
+        assert set(np.unique(told.values)) == {0.0, 1.0}
+
     def test_a_coarser_grid_is_refined_without_holes(self):
         coarse = VoxelGrid.from_array(ball(8), edge=0.2)
         fine = coarse.resampled(32)
