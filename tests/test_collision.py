@@ -229,3 +229,15 @@ class TestWorker:
         began = time.monotonic()
         worker.close()
         assert time.monotonic() - began < 5.0
+
+    def test_it_can_be_stopped_at_any_moment(self, monkeypatch):
+        faults = []
+        monkeypatch.setattr(threading, "excepthook", faults.append)
+        for delay in (0.0, 0.0005, 0.002, 0.005, 0.02, 0.1):
+            worker = PieceWorker(CollisionSettings(), Answers())
+            worker.submit("tube", tube())
+            time.sleep(delay)
+            worker.close()
+            assert not worker._thread.is_alive()
+            assert worker._process is None
+        assert not faults

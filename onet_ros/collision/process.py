@@ -1,4 +1,4 @@
-"""The process that cuts meshes into convex pieces: `python -m onet_ros.collision.process`, driven by `PieceWorker`.
+"""The process that cuts meshes into convex pieces, driven by `PieceWorker`.
 
 Requests come on standard input and answers go to standard output, each a length of 8 bytes and that many bytes of an
 npz archive (without pickles). It ends when its input does, and gives way to everything else that wants the processor.
@@ -87,17 +87,13 @@ def _read(stream: BinaryIO) -> bytes | None:
     return stream.read(LENGTH.unpack(head)[0])
 
 
-def main() -> None:
-    """Serve until the input ends."""
+def serve() -> None:
+    """Answer until the input ends, nobody reads the answers, or Ctrl-C is for this process."""
     with contextlib.suppress(OSError, AttributeError):
         os.nice(NICENESS)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-    while (content := _read(sys.stdin.buffer)) is not None:
-        answers.write(_answered(content))
-        answers.flush()
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):  # Ctrl-C is for whoever started it
-        main()
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        while (content := _read(sys.stdin.buffer)) is not None:
+            answers.write(_answered(content))
+            answers.flush()

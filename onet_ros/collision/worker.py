@@ -19,6 +19,7 @@ from onet_ros.collision import process
 from onet_ros.collision.pieces import ConvexPieces
 from onet_ros.collision.settings import CollisionSettings
 
+_SERVE = "from onet_ros.collision.process import serve; serve()"  # by -m, a part of its package would warn
 PATIENCE = 15.0  # seconds that the process may take to start, beside the time limit
 
 
@@ -73,7 +74,9 @@ class PieceWorker:
             self._closed = True
             self._current = None
             self._changed.notify()
-        self._kill()
+            child = self._process
+        if child is not None:
+            child.kill()  # the thread, which reads from it, notices and clears up
         self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
@@ -116,16 +119,19 @@ class PieceWorker:
         return process.answer(content)
 
     def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # one core is what it may take
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "onet_ros.collision.process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=environment,
-                start_new_session=True,  # Ctrl-C in a terminal is the node's
-            )
-        return self._process
+        with self._changed:  # what is started once it is closed, nobody would end
+            if self._closed:
+                raise OSError("it is closed")
+            if self._process is None or self._process.poll() is not None:
+                environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # one core is what it may take
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _SERVE],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env=environment,
+                    start_new_session=True,  # Ctrl-C in a terminal is the node's
+                )
+            return self._process
 
     @staticmethod
     def _answer(child: subprocess.Popen[bytes], deadline: float) -> bytes | None:
@@ -146,6 +152,7 @@ class PieceWorker:
         return content
 
     def _kill(self) -> None:
+        """End the process; for the thread, nobody else may close what it reads from."""
         child, self._process = self._process, None
         if child is None:
             return
