@@ -145,11 +145,12 @@ def _spread(count: int) -> NDArray[np.float64]:
 def deviations(mesh: trimesh.Trimesh, pieces: list[trimesh.Trimesh]) -> tuple[float, float, float]:
     """`ConvexPieces.deviation`, `filled` and `uncovered`, by samples."""
     depth = _depths(pieces)
-    union, normals = (np.concatenate(parts) for parts in zip(*map(_surface, pieces), strict=True))
+    sampled = [_surface(one, SAMPLES // 4) for one in pieces]
+    union, normals = (np.concatenate(parts) for parts in zip(*sampled, strict=True))
     union = union[depth(union + SEAM * normals) < 0.0]  # pieces abut where a body was cut
     scene = ray_scene([mesh])
     outward = float(scene.compute_distance(union.astype(np.float32)).numpy().max()) if len(union) else 0.0
-    surface = trimesh.sample.sample_surface(mesh, SAMPLES, seed=0)[0]
+    surface, _ = _surface(mesh, SAMPLES)
     missed = surface[depth(surface) < -INSIDE]
     inward = 0.0
     if len(missed):
@@ -162,10 +163,10 @@ def deviations(mesh: trimesh.Trimesh, pieces: list[trimesh.Trimesh]) -> tuple[fl
     return max(outward, inward), float((covered & ~own).sum() / total), float((own & ~covered).sum() / total)
 
 
-def _surface(piece: trimesh.Trimesh) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points on a piece, (N, 3) metres, and the outward unit normals there."""
-    places, faces = trimesh.sample.sample_surface(piece, SAMPLES // 4, seed=0)
-    return np.asarray(places), piece.face_normals[faces]
+def _surface(mesh: trimesh.Trimesh, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points (count, 3) on a mesh, metres, at random but always the same, and the outward unit normals there."""
+    places, faces = trimesh.sample.sample_surface(mesh, count, seed=0)
+    return np.asarray(places), mesh.face_normals[faces]
 
 
 def _depths(pieces: list[trimesh.Trimesh]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:

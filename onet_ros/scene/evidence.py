@@ -142,7 +142,8 @@ class KnownShape:
         tolerance = TOLERANCE + 3.0 * depth_noise(columns.lengths(points - seen.viewpoint))
         reach = float(tolerance.max()) + GUESS_TOLERANCE
         to_points = self._known.query(points, distance_upper_bound=reach)[0]
-        to_shape = self._shape.query(points, distance_upper_bound=reach)[0]  # of which the points are a part
+        # The known points are a part of the shape. What is farther off is at infinity, not at `reach` itself.
+        to_shape = self._shape.query(points, distance_upper_bound=reach)[0]
         angles = [angle_between(view, seen, self.centre) for view in self.evidence.views]
         nearest = int(np.argmin(angles))
         evidence = rays.look_at(sampled(self.points, SAMPLE, seed))

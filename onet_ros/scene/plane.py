@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onet_ros import columns
 from onet_ros.scene.cloud import depth_noise
 from onet_ros.settings import check_settings, setting
 
@@ -267,9 +268,9 @@ def _evidence(
     outline = PlaneOutline.around(plane, lying, view)
     above = (height >= settings.distance_threshold) & (height < settings.max_object_height)
     above &= outline.contains(sample)
-    columns = outline.cells(sample[above])
+    cells = outline.cells(sample[above])
     order = np.argsort(height[above])
-    _, first, column = np.unique(columns[order], return_index=True, return_inverse=True)
+    _, first, column = np.unique(cells[order], return_index=True, return_inverse=True)
     begins = height[above][order][first] < 5 * settings.distance_threshold
     return _Candidate(plane, len(lying), int(begins[column].sum()), outline.seen_area, np.median(lying, axis=0))
 
@@ -360,8 +361,8 @@ class PlaneOutline:
         flat = points @ axes.T
         # A camera that looks far over a floor must not make the grid huge: the far end is no place to grasp at. The
         # middle is a point, so that one remains where the median lies between patches far apart.
-        middle = flat[np.abs(flat - np.median(flat, axis=0)).max(axis=1).argmin()]
-        flat = flat[np.abs(flat - middle).max(axis=1) < 4.0]
+        middle = flat[columns.lengths(flat - np.median(flat, axis=0)).argmin()]
+        flat = columns.rows(flat, columns.in_all(np.abs(flat - middle) < 4.0))
         foot = np.clip(axes @ view, middle - 4.0, middle + 4.0)
         origin = np.minimum(flat.min(axis=0), foot).astype(np.float64) - cell
         index, foot_index = ((flat - origin) / cell).astype(np.int32), ((foot - origin) / cell).astype(np.int32)
@@ -379,9 +380,9 @@ class PlaneOutline:
         """(N, 3) metres -> (N,) int64: the number of the cell below each point, -1 outside the grid."""
         flat = points @ self.plane.axes().T.astype(points.dtype)
         row, column = ((flat - self.origin) // self.cell).astype(np.int64).T
-        rows, columns = self.filled.shape
-        outside = (row < 0) | (row >= rows) | (column < 0) | (column >= columns)
-        return np.where(outside, -1, row * columns + column)
+        height, width = self.filled.shape
+        outside = (row < 0) | (row >= height) | (column < 0) | (column >= width)
+        return np.where(outside, -1, row * width + column)
 
     def contains(self, points: NDArray[np.floating]) -> NDArray[np.bool_]:
         """(N, 3) metres -> (N,) bool: True where the plane has surface below the point."""
