@@ -1,8 +1,10 @@
 """LocalDecoder for given planes: as few passes over the activations as the arithmetic needs.
 
 Measured on one core of an AMD EPYC (AVX-512; 32 channels, width 32, 4 blocks, 3 planes): matrix products take 0.33 us a
-point, reading the planes 0.05 us and everything else 0.1 us, where the plain module takes 0.9 us. There is no bfloat16
-mode: it makes matrix products of width 32 a quarter faster, and the conversions eat that up.
+point, reading the planes 0.05 us and everything else 0.1 us, where the plain module takes 0.9 us. On two cores without
+AVX-512 it is 0.3 us for the products and 0.15 us for where the points fall and the planes, which is why one coordinate
+of many points goes after the other there. There is no bfloat16 mode: it makes matrix products of width 32 a quarter
+faster, and the conversions eat that up.
 """
 
 from __future__ import annotations
@@ -47,12 +49,13 @@ class LocalField:
         planes, k, r, width = self._table, self._planes, self._resolution, self._folded.width
         plane_starts = torch.arange(k, dtype=torch.int32, device=planes.device) * (r * r)
         corners = torch.tensor([0, 1, r, r + 1], dtype=torch.int32, device=planes.device)
-        self._corners = plane_starts[:, None] + corners  # (K, 4)
+        self._corners = (corners[:, None] + plane_starts).unsqueeze(2)  # (4, K, 1)
+        self._first_rows = torch.arange(self._objects, dtype=torch.int32, device=planes.device) * (k * r * r)
         self._rows = rows = rows_at_once(planes.device, ROWS_PER_CORE)
         self._stream, self._active, self._inner = (planes.new_empty(rows, width) for _ in range(3))
         # hidden, features, place, depth: what layers multiply
         self._inputs = planes.new_empty(rows, width + self._folded.channels + 4)
-        self._projected = planes.new_empty(rows, 2 * k + 1)
+        self._projected = planes.new_empty((2 * k + 1) * rows)
 
     def __call__(self, points: Tensor, objects: Tensor) -> Tensor:
         """points: (N, 3) float32, unit frame, objects: (N,) int64 -> logits (N,) float32."""
@@ -91,42 +94,42 @@ class LocalField:
 
     def _read_planes(self, points: Tensor, objects: Tensor, inputs: Tensor) -> None:
         """Fill in the columns for features, place and depth of `inputs`."""
-        rows, k, r = len(points), self._planes, self._resolution
+        k, r, width = self._planes, self._resolution, self._folded.width
         places, depth, first = self._project(points, objects)
         cells = places.int().clamp_(max=r - 2)  # rounds down: places are not negative
-        shares = (places - cells).view(rows, k, 2)
-        cells = cells.view(rows, k, 2)
-        corner = torch.add(cells[..., 0], cells[..., 1], alpha=r)
+        right, below = (places - cells).split(k)
+        corner = torch.add(cells[:k], cells[k:], alpha=r)
         if first is not None:
             corner += first
         inputs[:, -4:-1] = points
-        inputs[:, -1:] = depth
-        index = (corner.unsqueeze(2) + self._corners).view(rows, 4 * k)
-        features = F.embedding_bag(
-            index, self._table, per_sample_weights=bilinear_weights(shares).flatten(1), mode="sum"
+        inputs[:, -1] = depth
+        index, weights = (
+            of_corners.flatten(0, 1).t().contiguous()
+            for of_corners in (corner + self._corners, bilinear_weights(right, below, dim=0))
         )
-        inputs[:, self._folded.width : self._folded.width + self._folded.channels] = features
+        inputs[:, width : width + self._folded.channels] = F.embedding_bag(
+            index, self._table, per_sample_weights=weights, mode="sum"
+        )
 
     def _project(self, points: Tensor, objects: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(M, 2 K) columns and rows on the planes, (M, 1) depth beyond the middle of the box, and (M, 1) int32 the
+        """(2 K, M) columns and then rows on the planes, (M,) depth beyond the middle of the box, and (M,) int32 the
         first row of each point's object in the table; None where there is but one object."""
-        size = self._planes * self._resolution**2
+        first = None if self._objects == 1 else self._first_rows.take(objects)
         if self._together:
             places, depth = self._projection.finish(self._projection.project_mixed(objects, points))
-            return places, depth - self._projection.distance[objects], (objects * size).int().unsqueeze(1)
+            return places, depth - self._projection.distance.take(objects), first
         runs = [(0, 0, len(points))] if self._objects == 1 else list(runs_of(objects))
-        projected = self._projected[: len(points)]
+        size = 2 * self._planes + 1
+        projected = self._projected[: size * len(points)].view(size, -1)
         for number, start, end in runs:
-            self._projection.project(number, points[start:end], projected[start:end])
+            self._projection.project(number, points[start:end], projected[:, start:end])
         places, depth = self._projection.finish(projected)
         for number, start, end in runs:
             depth[start:end] -= self._projection.distance[number]
-        first = None if self._objects == 1 else (objects * size).int().unsqueeze(1)
         return places, depth, first
 
 
-def bilinear_weights(shares: Tensor) -> Tensor:
-    """(..., 2) shares of the right and of the lower neighbours -> (..., 4) weights of the four corners."""
-    right, below = shares.unbind(-1)
+def bilinear_weights(right: Tensor, below: Tensor, dim: int) -> Tensor:
+    """Shares of the right and of the lower neighbours -> weights of the four corners, along a new dimension."""
     both = right * below
-    return torch.stack([1.0 - right - below + both, right - both, below - both, both], dim=-1)
+    return torch.stack([1.0 - right - below + both, right - both, below - both, both], dim=dim)

@@ -125,7 +125,8 @@ def _features(planes: Tensor, places: Tensor, k: int, r: int) -> Tensor:
     corner = objects + first + cells[..., 1] * r + cells[..., 0]
     index = corner.unsqueeze(3) + torch.tensor([0, 1, r, r + 1], device=places.device)  # (B, M, K, 4)
     rows = planes.reshape(-1, planes.shape[4])[index.reshape(batch, count, 4 * k)]
-    weights = bilinear_weights(pairs - cells).reshape(batch, count, 1, 4 * k)
+    right, below = (pairs - cells).unbind(3)
+    weights = bilinear_weights(right, below, dim=3).reshape(batch, count, 1, 4 * k)
     return (weights @ rows).squeeze(2)
 
 
