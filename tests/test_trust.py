@@ -18,8 +18,12 @@ from onet_ros.trust import (
     CarvedField,
     ErrorModel,
     ExclusiveField,
+    NextView,
     ObjectEvidence,
+    Subject,
+    Trust,
     VertexEvidence,
+    assess,
     check_consistency,
     suggest_view,
 )
@@ -234,6 +238,25 @@ class TestExpectedErrors:
         np.testing.assert_allclose(errors[:3], distance[:3] + 0.001 - 0.0003, rtol=1e-5)
         assert errors[3] == pytest.approx(0.1)  # no more than the object is large
 
+    def test_what_is_known_of_a_vertex_is_what_the_weights_are_for(self):
+        evidence = VertexEvidence(*np.array([[0.004, 5.0], [0.002, 0.0], [0.003, 0.2], [-0.5, 1.0]]), 0.2)
+        distance, outward, inward = np.log([0.005, 0.101]), np.log([0.002, 1e-5]), np.log([0.003, 0.05])
+        expected = [
+            np.ones(2), distance, distance**2, outward, inward, outward * distance, [-0.5, 1.0], np.log([0.2, 0.2])
+        ]  # fmt: skip
+        np.testing.assert_allclose(evidence.features(), np.transpose(expected))
+        flat = replace(MODEL, vertex=[np.log(0.004), *[0.0] * 7], vertex_factor=1.5)
+        np.testing.assert_allclose(flat.vertex_errors(evidence), [0.0057, 0.0057], rtol=1e-6)
+
+    def test_what_is_known_of_an_object_is_what_the_weights_are_for(self):
+        evidence = ObjectEvidence(0.002, 0.5, 0.001, 0.1, 0.2, 500, 0.02, 0.001)
+        logarithms = np.exp(evidence.features())
+        np.testing.assert_allclose(logarithms, [np.e, 0.0023, 0.52, 0.001, 0.12, 0.2, 500.0, 0.02, 0.0013])
+        odd = ObjectEvidence(0.0, 0.0, 0.3, -0.1, 0.2, 1, 0.0, 0.0)
+        np.testing.assert_allclose(np.exp(odd.features()), [np.e, 0.0003, 0.02, 0.05, 0.02, 0.2, 1.0, 1e-4, 0.0003])
+        assert MODEL.object_error(evidence) == pytest.approx(0.0023)
+        assert MODEL.object_error(replace(evidence, error=3.0)) == 0.2  # no more than the object is large
+
     def test_coverage_is_asked_for_as_it_was_achieved(self):
         assert MODEL.asked_for(0.85) == pytest.approx(0.9)
         assert MODEL.asked_for(0.91) == pytest.approx(0.945)
@@ -268,6 +291,90 @@ class TestExpectedErrors:
         assert sparsification_gain(true, 3.0 * true) == pytest.approx(1.0)
         assert sparsification_gain(true, np.random.default_rng(1).random(5000)) == pytest.approx(0.0, abs=0.05)
         assert sparsification_gain(true, -true) < -0.5
+
+
+def plate_subject(softness=0.001, hidden=0.2) -> Subject:
+    """A plate of 60 x 40 x 8 mm, seen from above; its conservative mesh is half as large again."""
+    mesh = trimesh.creation.box((0.06, 0.04, 0.008)).subdivide().subdivide()
+    wide = mesh.copy()
+    wide.apply_scale([1.5, 1.0, 1.0])
+    above = mesh.vertices[:, 2] > 0.0039
+    flat = np.full(len(mesh.vertices), softness)
+    distance = np.where(above, 0.0, 0.008)
+    return Subject(
+        mesh=mesh,
+        coarse_mesh=mesh,
+        conservative_mesh=wide,
+        seen=mesh.vertices[above] + [0.0, 0.0, 0.001],
+        free=[],
+        frame=UnitFrame(np.eye(3), np.zeros(3), 0.1),
+        vertices=VertexEvidence(distance, flat, flat, flat, 0.1),
+        confidence=np.where(above, 1.0, hidden).astype(np.float32),
+    )
+
+
+class TestAccount:
+    def test_the_object_is_described_by_its_surface(self):
+        subject = plate_subject()
+        faces, areas = subject.mesh.faces, subject.mesh.area_faces
+        error = np.where(subject.mesh.vertices[:, 0] > 0.0, 0.004, 0.001)
+        evidence = subject.evidence(error, 0.0012)
+        assert evidence.error == pytest.approx(np.average(error[faces].mean(axis=1), weights=areas))
+        top = (subject.mesh.triangles_center[:, 2] > 0.0) & (subject.confidence[faces].mean(axis=1) > 0.5)
+        assert evidence.seen_fraction == subject.seen_fraction == pytest.approx(areas[top].sum() / areas.sum())
+        assert (evidence.softness, evidence.scale, evidence.fit) == (0.001, 0.1, 0.0012)
+        assert evidence.spread == pytest.approx(0.5)
+        assert evidence.points == len(subject.seen)
+        assert evidence.thickness == pytest.approx(2.0 * 0.06 * 0.04 * 0.008 / (2 * (2400 + 480 + 320) * 1e-6))
+
+    def test_an_object_that_may_be_bad_is_doubted_in_so_many_words(self):
+        doubting = replace(MODEL, doubt=[np.log(0.25), *[0.0] * 8], limit=0.15)  # odds of 1 to 4
+        _, trust = assess(plate_subject(), doubting, 0.95)
+        assert not trust.reliable
+        assert trust.reason == "its error is over 8 mm with a chance of 20.0 %, which is above 15.0 %"
+        _, trust = assess(plate_subject(), replace(doubting, limit=0.25), 0.95)
+        assert (trust.reliable, trust.reason) == (True, "")
+
+    def test_what_is_unusual_about_it_is_said_of_a_doubted_object_only(self):
+        subject = plate_subject(softness=0.006, hidden=0.0)
+        thin = replace(
+            subject, mesh=subject.mesh.copy().apply_scale([1.0, 1.0, 0.5]), confidence=0.2 * subject.confidence
+        )
+        _, trust = assess(thin, replace(MODEL, limit=-1.0), 0.95)
+        assert trust.reason.endswith(
+            "above -100.0 %: 0 % of its surface was seen, its walls are 3.4 mm thin, "
+            "the network is not sure where it ends (to 6.0 mm)"
+        )
+        _, trust = assess(thin, replace(MODEL, limit=2.0), 0.95)
+        assert (trust.reliable, trust.reason) == (True, "")
+
+    def test_a_limit_of_its_own_goes_by_the_expected_error(self):
+        constant = replace(MODEL, object=[np.log(0.003), *[0.0] * 8], limit=-1.0)
+        error, trust = assess(plate_subject(), constant, 0.9, limit=0.0025)
+        assert (trust.reliable, trust.reason) == (False, "expected error 3.0 mm is above 2.5 mm")
+        assert (trust.expected_error, trust.coverage) == (pytest.approx(0.003), 0.9)
+        assert trust.seen_distance == pytest.approx(0.001, abs=1e-6)
+        np.testing.assert_allclose(np.unique(error), [0.001 - 0.0003, 0.009 - 0.0003], rtol=1e-5)
+        _, trust = assess(plate_subject(), constant, 0.9, limit=0.0035)
+        assert (trust.reliable, trust.reason) == (True, "")
+
+    def test_without_measured_errors_nothing_is_expected_and_the_next_view_goes_by_what_was_not_seen(self):
+        subject = plate_subject()
+        sideways = np.maximum(subject.mesh.vertices[:, 1], 0.0)
+        subject = replace(subject, vertices=replace(subject.vertices, distance=sideways))
+        error, trust = assess(subject, None, 0.95)
+        assert np.isnan(error).all()
+        assert np.isnan(trust.expected_error)
+        assert (trust.reliable, trust.reason) == (True, "nobody measured this network's errors")
+        assert trust.next_view[1] > 0.2
+
+    def test_of_an_object_that_nobody_measured_only_a_doubt_is_known(self):
+        view = NextView(np.array([0.0, 0.0, 1.0]), 0.4)
+        trust = Trust.unknown(0.95, view)
+        assert (trust.reliable, trust.reason) == (True, "nobody measured this network's errors")
+        assert (trust.free_fraction, trust.coverage, trust.next_view_gain) == (0.0, 0.95, 0.4)
+        trust = Trust.unknown(0.95, view, "too large")
+        assert (trust.reliable, trust.reason) == (False, "too large")
 
 
 class TestNextView:
