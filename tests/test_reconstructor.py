@@ -17,6 +17,7 @@ from onet_ros.resources import default_model_path
 from onet_ros.scene import CloudError, PointCloud, SeenObject, SupportPlane, background_points
 from onet_ros.simulation import DepthCamera, SimulatedTable, demo_objects
 from onet_ros.surface import ExtractionSettings, SurfaceError, surface_deviation
+from onet_ros.trust import STEPPED
 
 QUICK = ReconstructorSettings(extraction=ExtractionSettings(start_resolution=16, doublings=2))
 
@@ -203,6 +204,35 @@ def test_vertices_that_share_what_is_asked_lie_side_by_side_on_one_side_of_a_wal
     facing = np.abs(normals[:, 2]) > 0.9
     assert (np.sign(normals[facing, 2]) == np.sign(normals[chosen][places][facing, 2])).all()
     np.testing.assert_array_equal(chosen[places[chosen]], chosen)
+
+
+def test_errors_are_expected_of_the_network_that_comes_with_the_package(model, seen_ball):
+    points, _, plane = seen_ball
+    item = model.complete(points, plane)
+    behind = item.mesh.vertices[:, 2] > 0.62
+    assert item.error[behind].mean() > 1.5 * item.error[item.mesh.vertices[:, 2] < 0.58].mean() > 0.0
+    assert 0.0005 < item.trust.expected_error < 0.01
+    assert item.trust.coverage == 0.95
+
+
+def test_what_is_known_of_vertices_is_how_steeply_the_field_falls_on_either_side_and_whom_they_face(model, seen):
+    completer = ObjectCompleter(model.checkpoint, CompletionSettings(), COARSE)
+    (subject,) = completer.subjects(seen[1:2])
+    vertices, evidence = np.asarray(subject.mesh.vertices), subject.vertices
+    step = STEPPED * evidence.scale
+    for side, found in ((1.0, evidence.outward), (-1.0, evidence.inward)):
+        inside = completer.occupancy(seen[1:2], vertices + side * step * subject.mesh.vertex_normals)[0].astype(float)
+        inside = inside.clip(1e-6, 1.0 - 1e-6)
+        fall = -side * (np.log(inside / (1.0 - inside)) - completer.threshold)
+        clear = (np.abs(fall) < 8.0) & (fall > 0.5)  # what carving cut off is another matter, and 1 is the next number
+        ratio = found[clear] * fall[clear] / step
+        assert clear.mean() > 0.3
+        assert np.median(ratio) == pytest.approx(1.0, abs=0.05)
+        assert np.percentile(np.abs(np.log(ratio)), 80) < 0.3  # of neighbours that share what is asked
+    towards = -vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
+    assert np.corrcoef(evidence.facing, (towards * subject.mesh.vertex_normals).sum(axis=1))[0, 1] > 0.99
+    nearest = np.linalg.norm(vertices[::10, None] - seen[1].points, axis=2).min(axis=1)
+    np.testing.assert_allclose(evidence.distance[::10], nearest, rtol=0.1, atol=1e-9)
 
 
 class TestBatches:
