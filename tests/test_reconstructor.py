@@ -64,6 +64,15 @@ def test_seen_vertices_are_confident_and_hidden_ones_are_not(model, seen_ball):
     assert 0.2 < item.seen_fraction < 0.8
 
 
+def test_confidence_falls_with_the_distance_to_the_nearest_seen_point_as_a_gaussian_does(model, seen_ball):
+    points, _, plane = seen_ball
+    item = model.complete(points[::3], plane)
+    nearest = np.linalg.norm(item.mesh.vertices[::20, None] - points[None, ::3], axis=2).min(axis=1)
+    expected = np.where(nearest < 0.0185, np.exp(-0.5 * (nearest / 0.005) ** 2), 0.0)
+    np.testing.assert_allclose(item.confidence[::20], expected, atol=0.1)  # neighbours are found to a tenth
+    assert np.abs(item.confidence[::20] - expected).mean() < 0.01
+
+
 def test_the_objects_frame_is_upright_centred_and_turned_to_the_camera(model, seen_ball):
     points, _, plane = seen_ball
     item = model.complete(points, plane)

@@ -15,6 +15,7 @@ from onet_ros.surface import (
     extract_mesh,
     is_sound,
     sample_grid_mise,
+    simplify,
     simplify_mesh,
     surface_deviation,
 )
@@ -121,6 +122,35 @@ def test_impossible_budget_gives_the_smallest_sound_mesh_and_a_warning(meshes, c
     assert simplified.euler_number == 4
     assert len(simplified.faces) < len(meshes["two bodies"].faces)
     assert "instead of 3" in caplog.text
+
+
+def test_what_the_fast_method_shrinks_is_done_with_care(meshes, monkeypatch):
+    mesh, quadric, tried = meshes["sphere"], simplify._fast_quadric, []
+
+    def shrinking(arrays, target, aggressiveness):
+        tried.append(aggressiveness)
+        vertices, faces = quadric(arrays, target, aggressiveness)
+        return (0.995 if aggressiveness == simplify.HASTE else 1.0) * vertices, faces  # 1.5 % of the volume
+
+    monkeypatch.setattr(simplify, "_fast_quadric", shrinking)
+    assert simplify_mesh(mesh, 4000).volume == pytest.approx(mesh.volume, rel=0.003)
+    assert tried == [simplify.HASTE, simplify.CARE]
+    # Where few triangles are left, or topology does not matter, as much is allowed.
+    for budget, keep_topology in ((400, True), (4000, False)):
+        monkeypatch.setattr(simplify, "HURRY", simplify.HASTE)
+        assert simplify_mesh(mesh, budget, keep_topology).volume < 0.99 * mesh.volume
+
+
+def test_two_vertices_at_one_place_are_found_whatever_lies_as_far_along():
+    rng = np.random.default_rng(0)
+    scattered = rng.random((5000, 3))
+    assert not simplify._touches_itself(scattered)
+    twice = scattered[1234] + 3e-7
+    assert simplify._touches_itself(np.concatenate([scattered, twice[None]]))
+    across = np.cross(simplify._DIRECTION, [1.0, 0.0, 0.0])
+    level = scattered[1234] + 1e-3 * np.arange(1, 4)[:, None] * across
+    assert simplify._touches_itself(np.concatenate([scattered, level, twice[None]]))
+    assert not simplify._touches_itself(np.concatenate([scattered, level]))
 
 
 def test_deviation_of_concentric_spheres_is_the_difference_of_their_radii():
