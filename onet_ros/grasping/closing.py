@@ -16,9 +16,8 @@ from onet_ros.ray_casting import RayScene
 
 PAD_LENGTH = 0.015  # metres of the fingertips that touch
 PAD_ROWS, PAD_COLUMNS = 4, 7  # rays of each
-YIELD = (
-    0.0015  # metres that a rubber pad gives way: what it meets within that after the first contact it touches as well
-)
+# Metres that a rubber pad gives way: what it meets within that after the first contact it touches as well.
+YIELD = 0.0015
 
 
 def pad_places(settings: GraspSettings) -> NDArray[np.float64]:
