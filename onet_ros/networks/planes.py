@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -123,9 +123,13 @@ class PixelProjection:
             rows[:, column : column + 2] = in_camera[:, :2]
         rows[:, -1] = in_camera[:, 2]
         self.matrix = rows.transpose(1, 2).contiguous()
-        # Of many points a CPU works on one coordinate after the other several times as fast as on one point after the
-        # other: with all columns, then all rows, then the depth.
-        self._rows = torch.cat([rows[:, :-1:2], rows[:, 1::2], rows[:, -1:]], dim=1)
+
+    @cached_property
+    def _rows(self) -> Tensor:
+        """(B, 2 K + 1, 4) `matrix` for one coordinate of many points after the other, with which a CPU is quicker than
+        with one point after the other: to the columns of all planes, the rows of all, the depth."""
+        rows = self.matrix.transpose(1, 2)
+        return torch.cat([rows[:, :-1:2], rows[:, 1::2], rows[:, -1:]], dim=1)
 
     def project(self, number: int, points: Tensor, out: Tensor) -> None:
         """Write what `finish` goes on from: points (M, 3) of object `number` -> out (2 K + 1, M)."""

@@ -19,7 +19,8 @@ from onet_ros.surface.grid_kernels import maybe_lone
 FEWEST_HALVED = 16  # cells of a start grid for which half as many are a beginning
 # Edges over which values are taken to change on as steeply as they do at a cell. A place in it is up to sqrt(3) / 2 of
 # an edge from a corner, and on a diagonal values can change sqrt(3) times as fast as along the axes: 1.5 would be
-# needed if both came together. Half of that loses none of the thin parts that `onet bench` looks for; a third does.
+# needed if both came together. With half of that none of the thin parts that `onet bench` looks for is lost, with a
+# third of it some are.
 STEEP_FOR = 0.75
 
 _AXIS_STEPS = np.eye(3, dtype=np.int64)
