@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from onet_ros import __version__
-from onet_ros.blas_threads import one_blas_thread
+from onet_ros.idle_threads import soon_idle
 from onet_ros.reconstruct_command import ABOUT as ABOUT_RECONSTRUCT
 from onet_ros.reconstruct_command import add_reconstruct_arguments, run_reconstruct
 from onet_ros.resources import default_model_path
@@ -22,7 +22,7 @@ from onet_ros.ros.demo_arguments import add_demo_arguments
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 for a command that did not come to a result, 2 for wrong usage."""
-    one_blas_thread()
+    soon_idle()
     parser = _parser()
     parsed = parser.parse_args(arguments)
     parsed.command_line = shlex.join(["onet", *(sys.argv[1:] if arguments is None else arguments)])

@@ -138,7 +138,7 @@ class TestEveryArchitecture:
             alone, together = (CBNField(net.decoder, code, PRECISIONS[precision], way) for way in (False, True))
         elif isinstance(net.decoder, LocalDecoder):
             folded = FoldedLocalDecoder.of(net.decoder)
-            alone, together = (LocalField(folded, code, way) for way in (False, True))
+            alone, together = (LocalField(folded, code, layered) for layered in (False, True))
         else:
             pytest.skip("its field works on all objects together anyway")
         assert relative_error(together(points, objects), alone(points, objects)) < TOLERANCE[precision]

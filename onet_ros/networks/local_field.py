@@ -1,10 +1,7 @@
-"""LocalDecoder for given planes: as few passes over the activations as the arithmetic needs.
+"""LocalDecoder for given planes: one kernel on a GPU (`local_kernel`), one loop on a CPU (`local_loops`), and layer by
+layer where neither can be.
 
-Measured on one core of an AMD EPYC (AVX-512; 32 channels, width 32, 4 blocks, 3 planes): matrix products take 0.33 us a
-point, reading the planes 0.05 us and everything else 0.1 us, where the plain module takes 0.9 us. On two cores without
-AVX-512 it is 0.3 us for the products and 0.15 us for where the points fall and the planes, which is why one coordinate
-of many points goes after the other there. There is no bfloat16 mode: it makes matrix products of width 32 a quarter
-faster, and the conversions eat that up.
+There is no bfloat16 mode: it makes matrix products of width 32 a quarter faster, and the conversions eat that up.
 """
 
 from __future__ import annotations
@@ -16,10 +13,11 @@ from torch import Tensor
 from onet_ros.networks.folded_local_decoder import FoldedLocalDecoder
 from onet_ros.networks.local_encoder import PlaneCode
 from onet_ros.networks.local_kernel import LocalFieldKernel
+from onet_ros.networks.local_loops import LocalFieldLoops
 from onet_ros.networks.planes import PixelProjection
 from onet_ros.runs import rows_at_once, runs_of
 
-ROWS_PER_CORE = 4096  # of 32 features: measured best from 2048 to 8192
+ROWS_PER_CORE = 4096
 
 
 class LocalField:
@@ -28,40 +26,41 @@ class LocalField:
     Args:
         decoder: folded.
         code: of B objects, float32.
-        together: project the points of all objects at once, as `CBNField` explains.
+        layered: go layer by layer wherever the planes are.
     """
 
-    def __init__(self, decoder: FoldedLocalDecoder, code: PlaneCode, together: bool | None = None) -> None:
+    def __init__(self, decoder: FoldedLocalDecoder, code: PlaneCode, layered: bool = False) -> None:
         self._folded, self._code = decoder, code
-        self._together = len(code.planes) > 1 and (code.planes.is_cuda if together is None else together)
         b, k, r, _, c = code.planes.shape
-        planes = code.planes.reshape(b * k * r * r, c)
-        self._table, self._objects, self._planes, self._resolution = planes, b, k, r
+        self._table, self._objects, self._planes, self._resolution = code.planes.reshape(b * k * r * r, c), b, k, r
         self._projection = PixelProjection(code.kinds, code.view, r)
-        self._fused: LocalFieldKernel | None = None
-        if LocalFieldKernel.fits(decoder, planes):
-            self._fused = LocalFieldKernel(decoder, self._projection, planes, r)
-            return
-        self._prepare_layers()
+        self._fused: LocalFieldKernel | LocalFieldLoops | None = None
+        if not layered and code.planes.device.type == "cpu":
+            self._fused = LocalFieldLoops(decoder, self._projection, self._table, r)
+        elif not layered and LocalFieldKernel.fits(decoder, self._table):
+            self._fused = LocalFieldKernel(decoder, self._projection, self._table, r)
+        else:
+            self._prepare_layers()
 
     def _prepare_layers(self) -> None:
         """What is needed to go through the decoder layer by layer."""
         planes, k, r, width = self._table, self._planes, self._resolution, self._folded.width
         plane_starts = torch.arange(k, dtype=torch.int32, device=planes.device) * (r * r)
         corners = torch.tensor([0, 1, r, r + 1], dtype=torch.int32, device=planes.device)
-        self._corners = (corners[:, None] + plane_starts).unsqueeze(2)  # (4, K, 1)
+        self._corners = plane_starts[:, None] + corners  # (K, 4)
         self._first_rows = torch.arange(self._objects, dtype=torch.int32, device=planes.device) * (k * r * r)
         self._rows = rows = rows_at_once(planes.device, ROWS_PER_CORE)
         self._stream, self._active, self._inner = (planes.new_empty(rows, width) for _ in range(3))
         # hidden, features, place, depth: what layers multiply
         self._inputs = planes.new_empty(rows, width + self._folded.channels + 4)
-        self._projected = planes.new_empty((2 * k + 1) * rows)
 
     def __call__(self, points: Tensor, objects: Tensor) -> Tensor:
         """points: (N, 3) float32, unit frame, objects: (N,) int64 -> logits (N,) float32."""
         if points.requires_grad and torch.is_grad_enabled():
             return torch.cat([self._plain(points[start:end], number) for number, start, end in runs_of(objects)])
-        if self._fused is not None and len(points):
+        if not len(points):
+            return points.new_empty(0)
+        if self._fused is not None:
             logits = self._fused(points, objects)
             if logits is not None:
                 return logits
@@ -95,38 +94,19 @@ class LocalField:
     def _read_planes(self, points: Tensor, objects: Tensor, inputs: Tensor) -> None:
         """Fill in the columns for features, place and depth of `inputs`."""
         k, r, width = self._planes, self._resolution, self._folded.width
-        places, depth, first = self._project(points, objects)
-        cells = places.int().clamp_(max=r - 2)  # rounds down: places are not negative
-        right, below = (places - cells).split(k)
-        corner = torch.add(cells[:k], cells[k:], alpha=r)
-        if first is not None:
-            corner += first
+        projected = self._projection.project(objects, points)
+        places, depth = self._projection.finished(projected, self._projection.cameras, r)
+        pairs = places.view(-1, k, 2)
+        cells = pairs.int().clamp_(max=r - 2)  # rounds down: places are not negative
+        right, below = (pairs - cells).unbind(2)
+        corner = torch.add(cells[..., 0], cells[..., 1], alpha=r) + self._first_rows.take(objects).unsqueeze(1)
         inputs[:, -4:-1] = points
-        inputs[:, -1] = depth
-        index, weights = (
-            of_corners.flatten(0, 1).t().contiguous()
-            for of_corners in (corner + self._corners, bilinear_weights(right, below, dim=0))
-        )
+        inputs[:, -1:] = depth - self._projection.distance[objects]
+        index = (corner.unsqueeze(2) + self._corners).flatten(1)
+        weights = bilinear_weights(right, below, dim=2).flatten(1)
         inputs[:, width : width + self._folded.channels] = F.embedding_bag(
             index, self._table, per_sample_weights=weights, mode="sum"
         )
-
-    def _project(self, points: Tensor, objects: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(2 K, M) columns and then rows on the planes, (M,) depth beyond the middle of the box, and (M,) int32 the
-        first row of each point's object in the table; None where there is but one object."""
-        first = None if self._objects == 1 else self._first_rows.take(objects)
-        if self._together:
-            places, depth = self._projection.finish(self._projection.project_mixed(objects, points))
-            return places, depth - self._projection.distance.take(objects), first
-        runs = [(0, 0, len(points))] if self._objects == 1 else list(runs_of(objects))
-        size = 2 * self._planes + 1
-        projected = self._projected[: size * len(points)].view(size, -1)
-        for number, start, end in runs:
-            self._projection.project(number, points[start:end], projected[:, start:end])
-        places, depth = self._projection.finish(projected)
-        for number, start, end in runs:
-            depth[start:end] -= self._projection.distance[number]
-        return places, depth, first
 
 
 def bilinear_weights(right: Tensor, below: Tensor, dim: int) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -107,56 +107,33 @@ class PixelProjection:
         matrix: (B, 4, 2 K + 1) of place and 1 -> columns and rows of the planes, before division by the depth on those
             of the camera, and the depth from the viewpoint.
         distance: (B, 1) from viewpoint to the middle of the box.
-        camera_bits: bit k is set where plane k is the camera's.
+        cameras: the first columns in `matrix` of the camera's planes; camera_bits: bit k is set where plane k is one.
         nearest: depth below which nothing is projected any larger.
     """
 
     def __init__(self, kinds: Sequence[str], view: CameraView, resolution: int) -> None:
-        self._resolution = resolution
-        self._cameras = [2 * number for number, kind in enumerate(kinds) if kind == "camera"]
-        self.camera_bits, self.nearest = sum(1 << (column // 2) for column in self._cameras), _NEAREST
+        self.cameras = [2 * number for number, kind in enumerate(kinds) if kind == "camera"]
+        self.camera_bits, self.nearest = sum(1 << (column // 2) for column in self.cameras), _NEAREST
         self.distance = view.distance
         in_camera = torch.cat([view.axes, -view.axes @ view.viewpoint.unsqueeze(2)], dim=2)  # (B, 3, 4)
         in_camera[:, :2] *= (view.distance / view.reach * (0.5 * resolution)).unsqueeze(2)
         rows = _plane_rows(tuple(kinds), resolution, view.axes.device).repeat(view.axes.shape[0], 1, 1)
-        for column in self._cameras:
+        for column in self.cameras:
             rows[:, column : column + 2] = in_camera[:, :2]
         rows[:, -1] = in_camera[:, 2]
         self.matrix = rows.transpose(1, 2).contiguous()
 
-    @cached_property
-    def _rows(self) -> Tensor:
-        """(B, 2 K + 1, 4) `matrix` for one coordinate of many points after the other, with which a CPU is quicker than
-        with one point after the other: to the columns of all planes, the rows of all, the depth."""
-        rows = self.matrix.transpose(1, 2)
-        return torch.cat([rows[:, :-1:2], rows[:, 1::2], rows[:, -1:]], dim=1)
-
-    def project(self, number: int, points: Tensor, out: Tensor) -> None:
-        """Write what `finish` goes on from: points (M, 3) of object `number` -> out (2 K + 1, M)."""
-        rows = self._rows[number]
-        torch.addmm(rows[:, 3:], rows[:, :3], points.t(), out=out)
-
-    def project_mixed(self, objects: Tensor, points: Tensor) -> Tensor:
-        """`project` for points (M, 3) of objects (M,) in any order, without asking the device which they are."""
-        rows = self._rows[objects]
-        return ((rows[:, :, :3] * points.unsqueeze(1)).sum(dim=2) + rows[:, :, 3]).t().contiguous()
-
-    def finish(self, projected: Tensor) -> tuple[Tensor, Tensor]:
-        """(2 K + 1, M), changed in place -> (2 K, M), of each plane the columns and then of each the rows, cell centres
-        at whole numbers, and (M,) depth in the camera, from the viewpoint."""
-        depth = projected[-1].clamp_(min=_NEAREST)
-        planes = len(projected) // 2
-        for column in self._cameras:
-            for along in (column // 2, planes + column // 2):
-                projected[along].div_(depth).add_(0.5 * self._resolution - 0.5)
-        return projected[:-1].clamp_(0.0, self._resolution - 1.0), depth
+    def project(self, objects: Tensor, points: Tensor) -> Tensor:
+        """Points (M, 3) of objects (M,) -> (M, 2 K + 1), what `finished` goes on from."""
+        matrix = self.matrix[objects]
+        return torch.baddbmm(matrix[:, 3:], points.unsqueeze(1), matrix[:, :3]).squeeze(1)
 
     @staticmethod
     def finished(projected: Tensor, cameras: Sequence[int], resolution: int) -> tuple[Tensor, Tensor]:
-        """`finish` for what `matrix` makes of points, which is left as it is.
+        """Columns and rows on the planes, cell centres at whole numbers, and the depth from the viewpoint.
 
         Args:
-            projected: (..., 2 K + 1), column and row of each plane side by side.
+            projected: (..., 2 K + 1), of `project`.
             cameras: the first columns of the camera's planes.
 
         Returns:

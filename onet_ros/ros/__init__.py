@@ -4,6 +4,6 @@ The only room that imports ROS. It re-exports nothing, so that what needs no ROS
 `camera_sources`, `comparison`, `worker`) can be used without.
 """
 
-from onet_ros.blas_threads import one_blas_thread
+from onet_ros.idle_threads import soon_idle
 
-one_blas_thread()  # before the nodes load NumPy
+soon_idle()  # before the nodes load NumPy and torch
