@@ -6,13 +6,14 @@ The field is changed and not the mesh, so that whatever is extracted from it sta
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onet_ros.runs import runs_of
+from onet_ros.cpu_kernels import compiled, over_cores
 from onet_ros.scene import FreeSpace, UnitFrame
 from onet_ros.surface import BatchField
 
@@ -20,6 +21,7 @@ SLOPE = 1000.0  # logits per metre into free space: a millimetre in front of wha
 # So many logits below the level of the surface, which is 6 mm into free space, nobody needs to know what the network
 # says: it is outside, with as good as certainty. Half of a box about an object is such space.
 CERTAIN, AS_GOOD_AS = 6.0, 12.0
+LEAST = 8192  # points that are worth a thread of their own
 
 
 class CarvedField:
@@ -87,37 +89,70 @@ class _ImagesOfView:
             limits.append(np.nextafter(last, np.float32(0.0)))  # a place there has a cell before and after it
             corners.append(np.stack([depth[:-1, :-1], depth[:-1, 1:], depth[1:, :-1], depth[1:, 1:]], axis=2))
         starts = np.cumsum([0, *(own.shape[0] * own.shape[1] for own in corners[:-1])])
-        self._matrices = torch.as_tensor(np.stack(matrices), dtype=torch.float32, device=device)
-        self._limits = torch.as_tensor(np.stack(limits), device=device)
-        self._columns, self._starts = (torch.as_tensor(np.array(v), device=device) for v in (columns, starts))
-        # Of each four cells around a place the depths, side by side.
-        self._depths = torch.as_tensor(np.concatenate([own.reshape(-1, 4) for own in corners]), device=device)
+        # Of each four cells around a place the depths are side by side, in the last table.
+        self._tables = (
+            np.stack(matrices).astype(np.float32),
+            np.stack(limits),
+            np.array(columns),
+            starts,
+            np.concatenate([own.reshape(-1, 4) for own in corners]),
+        )
+        self._on_device = [torch.as_tensor(table, device=device) for table in self._tables]
 
     def margin(self, points: Tensor, objects: Tensor) -> Tensor:
         """(N,) metres behind what is free, see `FreeSpace.margin`."""
-        if points.is_cuda:
-            matrix = self._matrices[objects]
-            along = (matrix[:, :, :3] @ points.unsqueeze(2)).squeeze(2) + matrix[:, :, 3]
-            return self._behind(along.t(), self._limits[objects].t(), self._columns[objects], self._starts[objects])
-        parts = []
-        for number, start, end in runs_of(objects):
-            matrix, limits = self._matrices[number], self._limits[number].unsqueeze(1)
-            along = torch.addmm(matrix[:, 3:], matrix[:, :3], points[start:end].t())
-            parts.append(self._behind(along, limits, self._columns[number], self._starts[number]))
-        return torch.cat(parts) if parts else points.new_zeros(0)
+        if points.is_cuda or points.requires_grad:
+            return self._margin_by_torch(points, objects)
+        margins = torch.empty(len(points))
+        arrays = points.contiguous().numpy(), objects.contiguous().numpy(), margins.numpy()
+        over_cores(_margins, len(points), *arrays, self._tables, least=LEAST)
+        return margins
 
-    def _behind(self, along: Tensor, limits: Tensor, columns: Tensor, starts: Tensor) -> Tensor:
-        """(N,) from (3, N) homogeneous cells and depth; the limits of places, and where the tables are."""
-        depth = along[2]
-        place = along[:2] / depth.clamp(min=1e-6)
-        within = torch.minimum(place.clamp(min=0.0), limits)
-        known = (within == place).all(dim=0) & (depth > 1e-3)
+    def _margin_by_torch(self, points: Tensor, objects: Tensor) -> Tensor:
+        matrices, limits, columns, starts, depths = self._on_device
+        matrix = matrices[objects]
+        along = (matrix[:, :, :3] @ points.unsqueeze(2)).squeeze(2) + matrix[:, :, 3]
+        depth = along[:, 2]
+        place = along[:, :2] / depth.clamp(min=1e-6).unsqueeze(1)
+        within = torch.minimum(place.clamp(min=0.0), limits[objects])
+        known = (within == place).all(dim=1) & (depth > 1e-3)
         cell = within.detach().long()
-        right, below = (within - cell).unbind(0)
-        corners = self._depths.index_select(0, starts + cell[1] * columns + cell[0])
+        right, below = (within - cell).unbind(1)
+        corners = depths.index_select(0, starts[objects] + cell[:, 1] * columns[objects] + cell[:, 0])
         upper = torch.lerp(corners[:, 0], corners[:, 1], right)
         free = torch.lerp(upper, torch.lerp(corners[:, 2], corners[:, 3], right), below)
         return torch.where(known & (free > 0.0), depth - free, torch.inf)
+
+
+@compiled
+def _margins(
+    low: int,
+    high: int,
+    points: NDArray[np.float32],
+    objects: NDArray[np.int64],
+    out: NDArray[np.float32],
+    tables: tuple[Any, ...],
+) -> None:
+    """`_ImagesOfView.margin`, into `out`; tables are its own."""
+    matrices, limits, columns, starts, depths = tables
+    for i in range(low, high):
+        x, y, z, owner = points[i, 0], points[i, 1], points[i, 2], objects[i]
+        u, v, w = matrices[owner, 0], matrices[owner, 1], matrices[owner, 2]
+        depth = w[0] * x + w[1] * y + w[2] * z + w[3]
+        out[i] = np.inf
+        if not depth > np.float32(1e-3):
+            continue
+        across = (u[0] * x + u[1] * y + u[2] * z + u[3]) / depth
+        down = (v[0] * x + v[1] * y + v[2] * z + v[3]) / depth
+        if 0.0 <= across <= limits[owner, 0] and 0.0 <= down <= limits[owner, 1]:
+            column, row = int(across), int(down)
+            right, below = across - np.float32(column), down - np.float32(row)
+            corners = depths[starts[owner] + row * columns[owner] + column]
+            upper = corners[0] + right * (corners[1] - corners[0])
+            lower = corners[2] + right * (corners[3] - corners[2])
+            free = upper + below * (lower - upper)
+            if free > 0.0:
+                out[i] = depth - free
 
 
 def _to_cells(space: FreeSpace, frame: UnitFrame) -> NDArray[np.float64]:
