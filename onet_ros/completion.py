@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import trimesh
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from onet_ros import columns
 from onet_ros.networks import (
@@ -33,6 +32,7 @@ from onet_ros.stopwatch import Stopwatch
 from onet_ros.surface import (
     ExtractedSurface,
     ExtractionSettings,
+    NearestPoint,
     Pace,
     SurfaceError,
     extract_surfaces,
@@ -398,9 +398,7 @@ class ObjectCompleter:
         """(V,) metres to the nearest seen point."""
         if len(seen) > CONFIDENCE_POINTS:
             seen = _drawn(seen, CONFIDENCE_POINTS, self._completion.seed)
-        tree = cKDTree(seen, compact_nodes=False, balanced_tree=False)
-        distances: NDArray[np.float64] = tree.query(vertices, eps=0.1, workers=-1)[0]
-        return distances
+        return NearestPoint(seen)(vertices)[0]
 
     def _confidence(self, distances: NDArray[np.float64]) -> NDArray[np.float32]:
         """(V,), falling with the distance to the nearest seen point as a Gaussian does; 0 where it is below 0.001."""

@@ -1,4 +1,4 @@
-"""Distances of a few points from meshes, against Embree's and against solids that one can calculate."""
+"""Distances from points and meshes, against a tree's and Embree's and against solids that one can calculate."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import trimesh
 from scipy.spatial import cKDTree
 
 from onet_ros.ray_casting import ray_scene
-from onet_ros.surface import simplify_mesh, surface_distances
+from onet_ros.surface import NearestPoint, simplify_mesh, surface_distances
 
 
 def distances(mesh: trimesh.Trimesh, points: np.ndarray) -> np.ndarray:
     vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
-    return surface_distances(points, vertices, faces, cKDTree(vertices))
+    return surface_distances(points, vertices, faces)
 
 
 MESHES = {
@@ -60,3 +60,25 @@ def test_triangles_without_area_change_nothing():
     found = distances(broken, points)
     assert np.isfinite(found).all()
     assert (found <= distances(mesh, points) + 1e-12).all()
+
+
+class TestNearestPoint:
+    @pytest.mark.parametrize("count", [1, 2, 31, 33, 5000])
+    def test_it_is_the_trees(self, count):
+        rng = np.random.default_rng(count)
+        points = rng.normal(0.0, [0.05, 0.02, 0.1], (count, 3)) + [1.0, -2.0, 3.0]
+        queries = np.concatenate([points[:7], points.mean(axis=0) + rng.normal(0.0, 0.3, (300, 3))])
+        distances, rows = NearestPoint(points)(queries)
+        expected, nearest = cKDTree(points).query(queries)
+        np.testing.assert_allclose(distances, expected, atol=1e-12)
+        np.testing.assert_array_equal(rows, nearest)
+
+    def test_points_at_one_place_and_on_a_line(self):
+        at_one_place, on_a_line = np.ones((40, 3)), np.outer(np.arange(100.0), [1.0, 0.0, 0.0])
+        np.testing.assert_allclose(NearestPoint(at_one_place)(np.array([[1.0, 1.0, 3.0]]))[0], [2.0])
+        queries = np.array([[41.3, 5.0, 0.0], [-9.0, 0.0, 0.0], [200.0, 1.0, 1.0]])
+        assert NearestPoint(on_a_line)(queries)[1].tolist() == [41, 0, 99]
+
+    def test_nobody_asks(self):
+        distances, rows = NearestPoint(np.ones((3, 3)))(np.empty((0, 3)))
+        assert distances.shape == rows.shape == (0,)

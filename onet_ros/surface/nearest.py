@@ -1,80 +1,179 @@
-"""How far a few points are from a mesh.
+"""The nearest of many points, and the distance from a mesh, by boxes around blocks of them.
 
-For so few, a tree of all the triangles (Embree's, say) does not pay: it takes some 0.6 us a triangle to build. A tree
-of the vertices takes a tenth of that, and tells which triangles can be the nearest ones.
+For a few thousand queries a tree does not pay: it takes longer to build than to look at all boxes for each query, which
+a CPU does in one go.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from onet_ros import columns
-from onet_ros.surface.triangles import longest_edges
+from onet_ros.cpu_kernels import compiled, over_cores
 
-LONG = 1.5  # times the mean longest edge: triangles with longer ones are all looked at
-# No place of a triangle is farther from all of its corners than its longest edge times the first; none, nor a corner,
-# is farther from its centroid than the longest edge times the second, two thirds of the longest median.
-_TO_CORNERS, _TO_CENTROID = 1.0 / np.sqrt(3.0), 2.0 / 3.0
+POINTS_IN_BLOCK, TRIANGLES_IN_BLOCK = 32, 8
+_BITS = 5  # of a cell's number along each axis
+_CELLS, _CODES = 2**_BITS, 2 ** (3 * _BITS)
+LEAST = 64  # queries that are worth a thread of their own
+
+Floats = NDArray[np.float64]
 
 
-def surface_distances(
-    points: NDArray[np.float64], vertices: NDArray[np.float64], faces: NDArray[np.int64], tree: cKDTree
-) -> NDArray[np.float64]:
+class NearestPoint:
+    """Which of some points is the nearest, and how far it is.
+
+    Args:
+        points: (N, 3) float64 metres, N >= 1.
+    """
+
+    def __init__(self, points: Floats) -> None:
+        origin = columns.centre(points)
+        self._origin, self._order = origin, _along_a_curve(points)
+        self._points = points.take(self._order, axis=0) - origin
+        self._boxes = _boxes(self._points[:, None], POINTS_IN_BLOCK)
+
+    def __call__(self, queries: Floats) -> tuple[Floats, NDArray[np.int64]]:
+        """queries: (M, 3) metres -> (M,) metres to the nearest point, and (M,) which it is."""
+        squares, rows = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
+        asked = np.ascontiguousarray(queries - self._origin)
+        over_cores(_nearest_points, len(asked), asked, self._points, self._boxes, squares, rows, least=LEAST)
+        return np.sqrt(squares), self._order.take(rows)
+
+
+def surface_distances(points: Floats, vertices: Floats, faces: NDArray[np.int64]) -> Floats:
     """(N,) metres from points to the nearest place of a triangle mesh.
 
     Args:
-        points: (N, 3) metres, a few hundred.
-        vertices: (V, 3) metres, each part of a face.
-        faces: (F, 3) int64.
-        tree: of the vertices.
+        points: (N, 3) metres.
+        vertices: (V, 3) metres.
+        faces: (F, 3) int64, F >= 1.
     """
-    found: NDArray[np.float64] = tree.query(points)[0]
-    longest = longest_edges(vertices, faces)
-    usual = LONG * float(longest.mean())
-    near = np.zeros(len(vertices), dtype=bool)
-    for own in tree.query_ball_point(points, found + _TO_CORNERS * usual, return_sorted=False):
-        near[own] = True
-    a, b, c = np.ascontiguousarray(faces.T)
-    some = np.flatnonzero(near.take(a) | near.take(b) | near.take(c) | (longest > usual))
     origin = vertices[0]  # far from the origin of the frame, digits would be lost
-    corners = [vertices.take(one.take(some), axis=0) - origin for one in (a, b, c)]
-    asked, centroids = points - origin, (corners[0] + corners[1] + corners[2]) / 3.0
-    owners, rows = _within(asked, found, centroids, _TO_CENTROID * longest.take(some))
-    exact = _to_triangles(asked.take(owners, axis=0), *(one.take(rows, axis=0) for one in corners))
-    np.minimum.at(found, owners, exact)
-    return found
+    triangles = (vertices - origin).take(faces, axis=0)
+    triangles = triangles.take(_along_a_curve(triangles[:, 0]), axis=0)
+    distances, asked = np.empty(len(points)), np.ascontiguousarray(points - origin)
+    over_cores(
+        _nearest_triangles, len(asked), asked, triangles, _boxes(triangles, TRIANGLES_IN_BLOCK), distances, least=LEAST
+    )
+    return distances
 
 
-def _within(
-    points: NDArray[np.float64], found: NDArray[np.float64], centres: NDArray[np.float64], radii: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of a point (N, 3) and a ball, (M, 3) and (M,), that comes as near to it as `found` (N,).
+@compiled
+def _along_a_curve(points: Floats) -> NDArray[np.int64]:
+    """(N,) numbers of points (N, 3) in an order in which those that follow each other are close (Morton's)."""
+    low = np.array([points[:, 0].min(), points[:, 1].min(), points[:, 2].min()])
+    extent = max(points[:, 0].max() - low[0], points[:, 1].max() - low[1], points[:, 2].max() - low[2], 1e-30)
+    codes, starts = np.empty(len(points), np.int64), np.zeros(_CODES + 1, np.int64)
+    for i in range(len(points)):
+        code = 0
+        for axis in range(3):
+            cell = int((points[i, axis] - low[axis]) / extent * (_CELLS - 1))
+            for bit in range(_BITS):
+                code |= (cell >> bit & 1) << (3 * bit + axis)
+        codes[i] = code
+        starts[code + 1] += 1
+    starts = np.cumsum(starts)
+    order = np.empty(len(points), np.int64)
+    for i in range(len(points)):
+        order[starts[codes[i]]] = i
+        starts[codes[i]] += 1
+    return order
 
-    |p - c|^2 - (found + r)^2, all in one product.
-    """
-    one = np.ones(len(points))
-    left = np.column_stack([-2.0 * points, -2.0 * found, one, (points**2).sum(axis=1) - found**2])
-    right = np.stack([*centres.T, radii, (centres**2).sum(axis=1) - radii**2, np.ones(len(centres))])
-    near = np.flatnonzero((left @ right).ravel() <= 1e-12)
-    return np.divmod(near, max(len(centres), 1))
+
+@compiled
+def _boxes(items: Floats, block: int) -> Floats:
+    """(6, B) lower and upper corners of the boxes about each `block` of items (N, K, 3) of K points."""
+    boxes = np.empty((6, (len(items) + block - 1) // block))
+    for number in range(boxes.shape[1]):
+        for axis in range(3):
+            low, high = np.inf, -np.inf
+            for i in range(number * block, min((number + 1) * block, len(items))):
+                for corner in range(items.shape[1]):
+                    low, high = min(low, items[i, corner, axis]), max(high, items[i, corner, axis])
+            boxes[axis, number], boxes[axis + 3, number] = low, high
+    return boxes
 
 
-def _to_triangles(
-    points: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(P,) metres from each point (P, 3) to the triangle with these corners (P, 3).
+@compiled
+def _gaps(boxes: Floats, x: float, y: float, z: float, gaps: Floats) -> int:
+    """Squares of the distances from a place to boxes, nought within them; returns the nearest box."""
+    for number in range(len(gaps)):
+        right = max(boxes[0, number] - x, x - boxes[3, number], 0.0)
+        below = max(boxes[1, number] - y, y - boxes[4, number], 0.0)
+        behind = max(boxes[2, number] - z, z - boxes[5, number], 0.0)
+        gaps[number] = right * right + below * below + behind * behind
+    nearest = 0
+    for number in range(len(gaps)):
+        if gaps[number] < gaps[nearest]:
+            nearest = number
+    return nearest
+
+
+@compiled
+def _nearest_points(
+    low: int, high: int, queries: Floats, points: Floats, boxes: Floats, squares: Floats, rows: NDArray[np.int64]
+) -> None:
+    gaps = np.empty(boxes.shape[1])
+    for query in range(low, high):
+        x, y, z = queries[query, 0], queries[query, 1], queries[query, 2]
+        nearest = _gaps(boxes, x, y, z, gaps)
+        best, row = np.inf, 0
+        for turn in range(-1, len(gaps)):  # the nearest box first: hardly any other is looked at after it
+            block = turn if turn >= 0 else nearest
+            if gaps[block] < best:
+                first = block * POINTS_IN_BLOCK
+                for i in range(first, min(first + POINTS_IN_BLOCK, len(points))):
+                    square = (points[i, 0] - x) ** 2 + (points[i, 1] - y) ** 2 + (points[i, 2] - z) ** 2
+                    if square < best:
+                        best, row = square, i
+        squares[query], rows[query] = best, row
+
+
+@compiled
+def _nearest_triangles(
+    low: int, high: int, queries: Floats, triangles: Floats, boxes: Floats, distances: Floats
+) -> None:
+    gaps = np.empty(boxes.shape[1])
+    for query in range(low, high):
+        x, y, z = queries[query, 0], queries[query, 1], queries[query, 2]
+        nearest = _gaps(boxes, x, y, z, gaps)
+        best = np.inf
+        for turn in range(-1, len(gaps)):
+            block = turn if turn >= 0 else nearest
+            if gaps[block] < best:
+                first = block * TRIANGLES_IN_BLOCK
+                for i in range(first, min(first + TRIANGLES_IN_BLOCK, len(triangles))):
+                    best = min(best, _to_triangle(triangles[i], x, y, z))
+        distances[query] = np.sqrt(best)
+
+
+@compiled
+def _to_triangle(corners: Floats, x: float, y: float, z: float) -> float:
+    """Square of the distance from a place to the triangle with corners (3, 3).
 
     To its plane where the foot of the perpendicular lies on the inner side of all edges, to the nearest edge otherwise.
     """
-    normals = np.cross(b - a, c - a)
-    area = columns.lengths(normals)
-    within, to_edges = area > 0.0, np.full(len(points), np.inf)
-    for start, end in ((a, b), (b, c), (c, a)):
-        edge, way = end - start, points - start
-        share = np.einsum("ij,ij->i", way, edge) / np.maximum(np.einsum("ij,ij->i", edge, edge), 1e-30)
-        np.minimum(to_edges, columns.lengths(way - share.clip(0.0, 1.0)[:, None] * edge), out=to_edges)
-        within &= np.einsum("ij,ij->i", np.cross(normals, edge), way) >= 0.0
-    height = np.abs(np.einsum("ij,ij->i", points - a, normals)) / np.maximum(area, 1e-30)
-    return np.where(within, height, to_edges)
+    ux, uy, uz = corners[1, 0] - corners[0, 0], corners[1, 1] - corners[0, 1], corners[1, 2] - corners[0, 2]
+    vx, vy, vz = corners[2, 0] - corners[0, 0], corners[2, 1] - corners[0, 1], corners[2, 2] - corners[0, 2]
+    nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    area = nx * nx + ny * ny + nz * nz
+    within, to_edges = area > 0.0, np.inf
+    for start in range(3):
+        end = (start + 1) % 3
+        ex, ey, ez = (
+            corners[end, 0] - corners[start, 0],
+            corners[end, 1] - corners[start, 1],
+            corners[end, 2] - corners[start, 2],
+        )
+        wx, wy, wz = x - corners[start, 0], y - corners[start, 1], z - corners[start, 2]
+        share = (wx * ex + wy * ey + wz * ez) / max(ex * ex + ey * ey + ez * ez, 1e-30)
+        share = min(max(share, 0.0), 1.0)
+        dx, dy, dz = wx - share * ex, wy - share * ey, wz - share * ez
+        to_edges = min(to_edges, dx * dx + dy * dy + dz * dz)
+        if (ny * ez - nz * ey) * wx + (nz * ex - nx * ez) * wy + (nx * ey - ny * ex) * wz < 0.0:
+            within = False
+    if not within:
+        return to_edges
+    height = nx * (x - corners[0, 0]) + ny * (y - corners[0, 1]) + nz * (z - corners[0, 2])
+    return height * height / area

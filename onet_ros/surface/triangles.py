@@ -34,13 +34,6 @@ def face_areas(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArr
     return 0.5 * _length(*_normals(*_corners(vertices, faces)))
 
 
-def longest_edges(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(F,) metres."""
-    a, b, c = _corners(vertices, faces)
-    lengths = [_length(q[0] - p[0], q[1] - p[1], q[2] - p[2]) for p, q in ((a, b), (b, c), (c, a))]
-    return np.asarray(np.maximum.reduce(lengths))
-
-
 def face_means(values: NDArray[np.floating], faces: NDArray[np.int64]) -> NDArray[np.floating]:
     """(F,) means of the values (V,) at the corners of each face."""
     a, b, c = np.ascontiguousarray(faces.T)

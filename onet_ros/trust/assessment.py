@@ -9,10 +9,9 @@ from functools import cached_property
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from onet_ros.scene import FreeSpace, UnitFrame
-from onet_ros.surface import face_areas, face_means, volume
+from onet_ros.surface import NearestPoint, face_areas, face_means, volume
 from onet_ros.trust.consistency import check_consistency
 from onet_ros.trust.errors import ErrorModel, ObjectEvidence, VertexEvidence
 from onet_ros.trust.next_view import NextView, suggest_view
@@ -84,11 +83,6 @@ class Subject:
     confidence: NDArray[np.float32]
 
     @cached_property
-    def tree(self) -> cKDTree:
-        """Of the vertices of `mesh`."""
-        return cKDTree(np.asarray(self.mesh.vertices), compact_nodes=False, balanced_tree=False)
-
-    @cached_property
     def areas(self) -> NDArray[np.float64]:
         """(F,) m^2 of the faces of `mesh`."""
         return face_areas(np.asarray(self.mesh.vertices), np.asarray(self.mesh.faces))
@@ -128,7 +122,7 @@ def assess(
         limit: metres of expected error up to which an object is reliable; 0 goes by the model's own limit, of the
             chance that the error is large.
     """
-    consistency = check_consistency(subject.mesh, subject.seen, subject.free, subject.tree)
+    consistency = check_consistency(subject.mesh, subject.seen, subject.free)
     if model is None:
         error = np.full(len(subject.mesh.vertices), np.nan, dtype=np.float32)
         expected, reliable, reason = float("nan"), True, UNMEASURED
@@ -156,7 +150,7 @@ def assess(
 def _coarse_error(subject: Subject, error: NDArray[np.float32]) -> NDArray[np.float64]:
     """The errors at the vertices of the coarse mesh; where they are not known, how far from what was seen it is."""
     known = subject.vertices.distance if np.isnan(error).any() else np.asarray(error, dtype=np.float64)
-    _, nearest = subject.tree.query(np.asarray(subject.coarse_mesh.vertices), eps=0.1)
+    _, nearest = NearestPoint(np.asarray(subject.mesh.vertices))(np.asarray(subject.coarse_mesh.vertices))
     return np.asarray(known[nearest], dtype=np.float64)
 
 

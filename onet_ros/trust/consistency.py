@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from onet_ros.scene import FreeSpace
 from onet_ros.surface import surface_distances, volume
@@ -30,14 +29,13 @@ class Consistency:
 
 
 def check_consistency(
-    mesh: trimesh.Trimesh, seen: NDArray[np.float64], free: Sequence[FreeSpace], tree: cKDTree, seed: int = 0
+    mesh: trimesh.Trimesh, seen: NDArray[np.float64], free: Sequence[FreeSpace], seed: int = 0
 ) -> Consistency:
     """Of a closed mesh, source frame, metres.
 
     Args:
         seen: (N, 3) metres, points on the object.
         free: what each of its views saw to be free.
-        tree: of the mesh's vertices.
         seed: of the choice of points.
     """
     vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
@@ -46,6 +44,6 @@ def check_consistency(
     in_free = max((one.volume_in(vertices, faces) for one in free), default=0.0)
     share = in_free / max(volume(vertices, faces), 1e-12) if in_free > 0.0 else 0.0
     return Consistency(
-        seen_distance=float(surface_distances(points, vertices, faces, tree).mean()),
+        seen_distance=float(surface_distances(points, vertices, faces).mean()),
         free_fraction=min(1.0, share),
     )
