@@ -39,7 +39,7 @@ def march(
     ranks = np.empty(lattice.size, dtype=np.int32)  # read only where written
     _look(cells, sides, lattice.width, faces_of_case, cases, first, ranks)
     made_up = np.zeros(0, dtype=bool) if grids.made_up is None else grids.made_up.cpu().numpy()
-    boxes = np.array(lattice.resolutions), lattice.lower, lattice.voxel_sizes(), lattice.width
+    boxes = np.array(lattice.resolutions), lattice.lower, lattice.voxel_sizes(), lattice.width, np.array(lattice.steps)
     edges = _Edges(first[-1, 0])
     known = samples, made_up, grids.threshold
     count = _place(cells, cases, first, known, boxes, clearance, edges.arrays)
@@ -60,9 +60,9 @@ class _Edges:
 
     Attributes:
         vertices: (V, 3) metres.
-        ends: (V, 5) of each the cell at whose lower corner it starts, its axis, its object, and, in another list's
-            order, the rows of those between whose ends the field can be asked.
+        ends: (V, 3) of each the lattice coordinate along it where it starts, its axis and its object.
         brackets: (V, 5) how far along it the vertex is, from where to where it may be, and value - threshold there.
+        rows: (V,) first those between whose ends the field can be asked.
     """
 
     def __init__(self, count: int) -> None:
@@ -116,7 +116,7 @@ def _look(
     for row in range(len(cells)):
         cell, case = cells[row], 0
         for corner in range(8):
-            step = ((corner // 4) * width + corner // 2 % 2) * width + corner % 2
+            step = ((corner >> 2) * width + (corner >> 1 & 1)) * width + (corner & 1)
             case |= (sides[cell + step] == INSIDE) << corner
         cases[row], ranks[cell] = case, row
         first[row, 0], first[row, 1] = vertices, faces
@@ -143,24 +143,27 @@ def _place(
 ) -> int:
     """Each crossed edge, with the vertex where linear interpolation puts it; returns how many rows there are."""
     samples, made_up, threshold = known
-    resolutions, width = boxes[0], boxes[3]
-    _, ends, brackets, rows = edges
+    resolutions, lower, voxel_sizes, width, steps = boxes
+    vertices, ends, brackets, rows = edges
     count = 0
     for row in range(len(cells)):
         cell, case, vertex = cells[row], cases[row], first[row, 0]
-        owner = cell // width**3
+        owner = cell // (steps[0] * width)
         for axis in range(3):
             if not _crossed(case, axis):
                 continue
-            other = cell + width ** (2 - axis)
-            along = cell // width ** (2 - axis) % width - 1
+            other = cell + steps[axis]
+            for direction in range(3):
+                place = cell // steps[direction] % width - 1
+                vertices[vertex, direction] = lower[owner, direction] + place * voxel_sizes[owner, direction]
+            along = cell // steps[axis] % width - 1
             in_box = 0 <= along < resolutions[owner]
             # Beyond the border there is no value to interpolate with: the cap stays as close to it as allowed.
             start, end, fraction = 0.0, 1.0, 1.0 if along < 0 else 0.0
             if in_box:
                 start, end = np.float64(samples[cell]) - threshold, np.float64(samples[other]) - threshold
                 fraction = start / (start - end)
-            ends[vertex, 0], ends[vertex, 1], ends[vertex, 2] = cell, axis, owner
+            ends[vertex, 0], ends[vertex, 1], ends[vertex, 2] = along, axis, owner
             brackets[vertex, 1], brackets[vertex, 2] = 0.0, 1.0
             brackets[vertex, 3], brackets[vertex, 4] = start, end
             _put(vertex, min(max(fraction, clearance), 1.0 - clearance), boxes, edges)
@@ -174,13 +177,11 @@ def _place(
 @compiled
 def _put(vertex: int, fraction: float, boxes: tuple[Any, ...], edges: tuple[Any, ...]) -> None:
     """A vertex so far along its edge."""
-    _, lower, voxel_sizes, width = boxes
+    lower, voxel_sizes = boxes[1], boxes[2]
     vertices, ends, brackets, _ = edges
-    cell, own_axis, owner = ends[vertex, 0], ends[vertex, 1], ends[vertex, 2]
+    along, axis, owner = ends[vertex, 0], ends[vertex, 1], ends[vertex, 2]
     brackets[vertex, 0] = fraction
-    for axis in range(3):
-        place = cell // width ** (2 - axis) % width - 1 + (fraction if axis == own_axis else 0.0)
-        vertices[vertex, axis] = lower[owner, axis] + place * voxel_sizes[owner, axis]
+    vertices[vertex, axis] = lower[owner, axis] + (along + fraction) * voxel_sizes[owner, axis]
 
 
 @compiled
@@ -220,7 +221,7 @@ def _join(
             for corner in range(3):
                 edge = triangles[case, face - first[row, 1], corner]
                 place, axis = edge // 3, edge % 3
-                owner = ranks[cell + ((place // 4) * width + place // 2 % 2) * width + place % 2]
+                owner = ranks[cell + ((place >> 2) * width + (place >> 1 & 1)) * width + (place & 1)]
                 vertex = first[owner, 0]
                 for before in range(axis):
                     vertex += _crossed(cases[owner], before)
