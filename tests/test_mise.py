@@ -23,7 +23,9 @@ from onet_ros.surface import (
     sample_grids_mise,
 )
 from onet_ros.surface.field import batch_of_one
-from onet_ros.surface.grid import UNKNOWN
+from onet_ros.surface.grid import INSIDE, OUTSIDE, UNKNOWN, Lattice
+from onet_ros.surface.grid_loops import LoopedGridOperations
+from onet_ros.surface.grid_operations import GridOperations
 
 SHAPES = {
     "sphere": fields.sphere(0.37),
@@ -373,3 +375,55 @@ def test_settings_out_of_range_are_refused():
     with pytest.raises(ValueError, match="start_resolution 256 and doublings 2 make 1024 cells along an edge"):
         ExtractionSettings(start_resolution=256, doublings=2)
     assert ExtractionSettings(start_resolution=32, doublings=2).resolution == 128
+
+
+class TestLoops:
+    """On a CPU loops do what a GPU without kernels does operation by operation."""
+
+    @pytest.fixture(params=[[7], [4, 9]], ids=["one grid", "grids of two sizes"])
+    def both(self, request):
+        low = np.arange(3.0 * len(request.param)).reshape(-1, 3)
+        lattice = Lattice(request.param, low, low + [0.2, 0.3, 0.4], "cpu")
+        rng = torch.Generator().manual_seed(0)
+        states = torch.tensor([OUTSIDE, INSIDE, UNKNOWN], dtype=torch.uint8)
+        sides = torch.full((lattice.size,), OUTSIDE, dtype=torch.uint8)
+        cubes = sides.view(-1, *(3 * [lattice.width]))
+        for cube, resolution in zip(cubes, lattice.resolutions, strict=True):
+            inner = cube[1 : resolution + 2, 1 : resolution + 2, 1 : resolution + 2]
+            inner.copy_(states[torch.randint(0, 3, inner.shape, generator=rng)])
+        made = [
+            kind(lattice, torch.zeros(lattice.size), sides.clone()) for kind in (GridOperations, LoopedGridOperations)
+        ]
+        inner = torch.zeros_like(cubes, dtype=torch.bool)
+        for mask, resolution in zip(inner, lattice.resolutions, strict=True):
+            mask[1 : resolution + 2, 1 : resolution + 2, 1 : resolution + 2] = True
+        corners = inner.flatten().nonzero().squeeze(1)
+        return (*made, corners[torch.rand(len(corners), generator=rng) < 0.4])
+
+    def test_places(self, both):
+        plain, looped, corners = both
+        for expected, found in zip(plain.located(corners), looped.located(corners), strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+    def test_values(self, both):
+        plain, looped, corners = both
+        values = torch.linspace(-1.0, 1.0, len(corners))
+        for one in (plain, looped):
+            one.learn(corners, values, 0.25)
+        torch.testing.assert_close(looped.samples, plain.samples)
+        assert torch.equal(looped.sides, plain.sides)
+        assert (plain.sides[corners] == INSIDE).any()
+
+    def test_crossed_cells_and_their_corners(self, both):
+        plain, looped, corners = both
+        for some in (corners[::2], corners):  # those named before are not named again
+            expected, cells = plain.newly_crossed(some), looped.newly_crossed(some)
+            assert len(cells) > 0
+            assert torch.equal(cells.sort().values, expected)
+            owners = looped.lattice.objects(cells)
+            assert torch.equal(owners, owners.sort().values)
+        claimed = looped.claimed_of(cells)
+        assert len(claimed) > 0
+        assert torch.equal(claimed.sort().values, plain.claimed_of(cells))
+        assert torch.equal(looped.sides, plain.sides)
+        assert len(looped.claimed_of(cells)) == 0

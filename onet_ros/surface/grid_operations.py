@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from functools import cached_property
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from onet_ros.surface.grid import INSIDE, OUTSIDE, UNKNOWN, Lattice, any_corner, corners_of_cells, halved
+
+_AXIS_STEPS = np.eye(3, dtype=np.int64)
+_CUBE = np.array(list(itertools.product((0, 1), repeat=3)))  # corners of a cell, from its lower corner
 
 CLAIMED = 4  # a corner that is about to be asked; OUTSIDE + INSIDE stays the only pair of states that adds up to 1
 
@@ -31,6 +39,30 @@ class GridOperations:
         """Take down the values (K,) at corners (K,)."""
         self.samples[corners] = values
         self.sides[corners] = (values > threshold).to(torch.uint8)
+
+    def newly_crossed(self, corners: torch.Tensor) -> torch.Tensor:
+        """(M,) the cells around those edges of corners (K,) whose ends lie on opposite sides, each named once ever;
+        those of an object side by side."""
+        others = corners.unsqueeze(1) + self.lattice.offsets(_EDGES)
+        crossed = self.sides.take(corners).unsqueeze(1) + self.sides.take(others) == OUTSIDE + INSIDE
+        rows, edges = crossed.nonzero(as_tuple=True)
+        cells_of_edge = self.lattice.offsets(_CELLS_OF_EDGE.reshape(-1, 3)).view(6, 4)
+        cells = (corners[rows].unsqueeze(1) + cells_of_edge[edges]).flatten()
+        cells = cells[~self.tracked.take(cells)].unique()
+        self.tracked[cells] = True
+        return cells
+
+    def claimed_of(self, cells: torch.Tensor) -> torch.Tensor:
+        """(K,) the unknown corners of cells (M,), each once, those of an object side by side; they are claimed."""
+        corners = (cells.unsqueeze(1) + self.lattice.offsets(_CUBE)).flatten()
+        corners = corners[self.sides.take(corners) == UNKNOWN].unique()
+        self.sides[corners] = CLAIMED
+        return corners
+
+    @cached_property
+    def tracked(self) -> torch.Tensor:
+        """(lattice.size,) bool, cells that `newly_crossed` has named."""
+        return torch.zeros(self.lattice.size, dtype=torch.bool, device=self.lattice.device)
 
     # What follows is for grids of one resolution.
 
@@ -68,3 +100,17 @@ class GridOperations:
 def _crossed(states: torch.Tensor) -> torch.Tensor:
     """(B, W, W, W) states of corners -> (B, W - 1, W - 1, W - 1) bool, cells with corners on both sides."""
     return any_corner(states == INSIDE) & any_corner(states == OUTSIDE)
+
+
+def _edges_and_their_cells() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(6, 3) the six neighbours of a corner, (6, 4, 3) the four cells around the edge to each; all as offsets."""
+    edges, cells = [], []
+    for axis, direction in itertools.product(range(3), (1, -1)):
+        edges.append(direction * _AXIS_STEPS[axis])
+        lower_end = np.minimum(edges[-1], 0)
+        aside = [_AXIS_STEPS[other] for other in range(3) if other != axis]
+        cells.append([lower_end - i * aside[0] - j * aside[1] for i, j in itertools.product((0, 1), repeat=2)])
+    return np.array(edges), np.array(cells)
+
+
+_EDGES, _CELLS_OF_EDGE = _edges_and_their_cells()

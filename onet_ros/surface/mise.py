@@ -13,18 +13,16 @@ The fields of many objects are worked on side by side, so that each round asks o
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from onet_ros.surface.field import BatchField, Field, batch_of_one, evaluate_batch
 from onet_ros.surface.grid import (
-    INSIDE,
     OUTSIDE,
     UNKNOWN,
     GridBatch,
@@ -34,15 +32,13 @@ from onet_ros.surface.grid import (
     checked_threshold,
 )
 from onet_ros.surface.grid_kernels import FusedGridOperations
-from onet_ros.surface.grid_operations import CLAIMED, GridOperations
+from onet_ros.surface.grid_loops import LoopedGridOperations
+from onet_ros.surface.grid_operations import GridOperations
 from onet_ros.surface.pace import Pace
 from onet_ros.surface.settings import ExtractionSettings
 from onet_ros.surface.start_grid import StartCorners, StartGrid
 
-UNTRACKED, TRACKED = 0, 1  # state of a cell
-
 _AXIS_STEPS = np.eye(3, dtype=np.int64)
-_CUBE = np.array(list(itertools.product((0, 1), repeat=3)))  # corners of a cell, from its lower corner
 
 
 def sample_grid_mise(
@@ -143,8 +139,7 @@ class _Tracker(ABC):
         lattice = self.lattice
         self.samples = torch.empty(lattice.size, dtype=torch.float32, device=lattice.device)
         self.sides = torch.full((lattice.size,), OUTSIDE, dtype=torch.uint8, device=lattice.device)
-        fused = FusedGridOperations.fit(lattice, self.sides)
-        self.grid = (FusedGridOperations if fused else GridOperations)(lattice, self.samples, self.sides)
+        self.grid = _operations(lattice, self.sides)(lattice, self.samples, self.sides)
         self.points_asked, self.rounds = 0, 0
         cubes = self.grid.cubes()
         boxes = enumerate(lattice.resolutions) if not start.lattice.alike else [(slice(None), lattice.resolutions[0])]
@@ -208,8 +203,6 @@ class _SurfaceTracker(_Tracker):
 
     def __init__(self, start: StartGrid, doublings: int) -> None:
         super().__init__(start, doublings)
-        self.tracked = torch.full((self.lattice.size,), UNTRACKED, dtype=torch.uint8, device=self.lattice.device)
-        self.last = torch.empty(self.lattice.size, dtype=torch.int32, device=self.lattice.device)  # see _claim
         # Corners asked whose edges have not been looked at. An edge of the final grid that starts at a start corner
         # leads out of the box, or to a corner between start corners.
         self.fresh = [self.start_numbers[start.corners.at_border] if doublings else self.start_numbers]
@@ -226,39 +219,15 @@ class _SurfaceTracker(_Tracker):
         self.ask((self.start_numbers[rows].unsqueeze(1) + steps.unsqueeze(1) * between).flatten())
 
     def finish(self) -> GridBatch:
-        first = torch.cat([self._track_cells_at(corners) for corners in self.fresh])
+        first = torch.cat([self.grid.newly_crossed(corners) for corners in self.fresh])
         cells = first.sort().values  # of three lists in turn; all later ones keep objects side by side
         tracked = []
-        corners_of_cell = self.lattice.offsets(_CUBE)
         while len(cells):
             tracked.append(cells)
             self.fresh = []
-            self.ask(self._claim(self.sides, (cells.unsqueeze(1) + corners_of_cell).flatten(), UNKNOWN, CLAIMED))
-            cells = self._track_cells_at(self.fresh[0])
+            self.ask(self.grid.claimed_of(cells))
+            cells = self.grid.newly_crossed(self.fresh[0])
         return self._result(torch.cat(tracked).sort().values if tracked else cells)
-
-    def _track_cells_at(self, corners: torch.Tensor) -> torch.Tensor:
-        """Mark the cells around those edges of the corners whose ends lie on opposite sides; return the new ones."""
-        others = corners.unsqueeze(1) + self.lattice.offsets(_EDGES)
-        crossed = self.sides.take(corners).unsqueeze(1) + self.sides.take(others) == OUTSIDE + INSIDE
-        rows, edges = crossed.nonzero(as_tuple=True)
-        cells_of_edge = self.lattice.offsets(_CELLS_OF_EDGE.reshape(-1, 3)).view(6, 4)
-        cells = corners[rows].unsqueeze(1) + cells_of_edge[edges]
-        return self._claim(self.tracked, cells.flatten(), UNTRACKED, TRACKED)
-
-    def _claim(self, states: torch.Tensor, candidates: torch.Tensor, free: int, claimed: int) -> torch.Tensor:
-        """The candidates that are `free`, each once, in their order; they are `claimed` afterwards.
-
-        Duplicates are told apart without sorting: each writes its row where it points to, and the last to write stays.
-        """
-        candidates = candidates[states.take(candidates) == free]
-        rows = torch.arange(len(candidates), dtype=torch.int32, device=candidates.device)
-        self.last.scatter_(0, candidates, rows)
-        found = candidates[self.last.take(candidates) == rows]
-        if found.is_cuda:  # where any of several writers may have been the last
-            found = found.sort().values
-        states[found] = claimed
-        return found
 
 
 class _LevelTracker(_Tracker):
@@ -279,6 +248,12 @@ class _LevelTracker(_Tracker):
         return self._result(self.grid.crossed_cells())
 
 
+def _operations(lattice: Lattice, sides: torch.Tensor) -> type[GridOperations]:
+    if sides.device.type == "cpu":
+        return LoopedGridOperations
+    return FusedGridOperations if FusedGridOperations.fit(lattice, sides) else GridOperations
+
+
 @lru_cache(maxsize=8)
 def _final_lattice(start: StartCorners, doublings: int) -> tuple[Lattice, torch.Tensor]:
     """The lattice of the final grids of start grids, and (N,) int64 the numbers of the start grids' corners in it."""
@@ -286,17 +261,3 @@ def _final_lattice(start: StartCorners, doublings: int) -> tuple[Lattice, torch.
     resolutions = [resolution << doublings for resolution in coarse.resolutions]
     lattice = Lattice(resolutions, coarse.lower, coarse.upper, coarse.device)
     return lattice, lattice.numbers(start.objects, start.coordinates << doublings)
-
-
-def _edges_and_their_cells() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(6, 3) the six neighbours of a corner, (6, 4, 3) the four cells around the edge to each; all as offsets."""
-    edges, cells = [], []
-    for axis, direction in itertools.product(range(3), (1, -1)):
-        edges.append(direction * _AXIS_STEPS[axis])
-        lower_end = np.minimum(edges[-1], 0)
-        aside = [_AXIS_STEPS[other] for other in range(3) if other != axis]
-        cells.append([lower_end - i * aside[0] - j * aside[1] for i, j in itertools.product((0, 1), repeat=2)])
-    return np.array(edges), np.array(cells)
-
-
-_EDGES, _CELLS_OF_EDGE = _edges_and_their_cells()

@@ -1,0 +1,90 @@
+"""What `GridOperations` does, as compiled loops over corners and cells: on a CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onet_ros.cpu_kernels import compiled
+from onet_ros.surface.grid import INSIDE, OUTSIDE, UNKNOWN
+from onet_ros.surface.grid_operations import CLAIMED, GridOperations
+
+Integers = NDArray[np.int64]
+States = NDArray[np.uint8]
+
+
+class LoopedGridOperations(GridOperations):
+    """The same results, lists in the order in which they are found."""
+
+    def located(self, corners: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        points, objects = torch.empty(len(corners), 3), torch.empty_like(corners)
+        arrays = corners.numpy(), self.lattice.axes.numpy(), self.lattice.width
+        _locate(*arrays, points.numpy(), objects.numpy())
+        return points, objects
+
+    def learn(self, corners: torch.Tensor, values: torch.Tensor, threshold: float) -> None:
+        _learn(corners.numpy(), values.numpy(), self.samples.numpy(), self.sides.numpy(), threshold)
+
+    def newly_crossed(self, corners: torch.Tensor) -> torch.Tensor:
+        steps = np.array(self.lattice.steps)
+        return torch.from_numpy(_newly_crossed(corners.numpy(), self.sides.numpy(), self.tracked.numpy(), steps))
+
+    def claimed_of(self, cells: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(_claimed_of(cells.numpy(), self.sides.numpy(), self.lattice.width))
+
+
+@compiled
+def _locate(
+    corners: Integers, axes: NDArray[np.float32], width: int, points: NDArray[np.float32], objects: Integers
+) -> None:
+    for i in range(len(corners)):
+        line = corners[i] // width
+        plane = line // width
+        owner = plane // width
+        own = 3 * owner * width
+        points[i, 0] = axes[own + plane - owner * width - 1]
+        points[i, 1] = axes[own + width + line - plane * width - 1]
+        points[i, 2] = axes[own + 2 * width + corners[i] - line * width - 1]
+        objects[i] = owner
+
+
+@compiled
+def _learn(
+    corners: Integers, values: NDArray[np.float32], samples: NDArray[np.float32], sides: States, threshold: float
+) -> None:
+    for i in range(len(corners)):
+        samples[corners[i]] = values[i]
+        sides[corners[i]] = INSIDE if values[i] > threshold else OUTSIDE
+
+
+@compiled
+def _newly_crossed(corners: Integers, sides: States, tracked: NDArray[np.bool_], steps: Integers) -> Integers:
+    """Each edge to a neighbour on the other side, and the four cells around it."""
+    found, count = np.empty(24 * len(corners), np.int64), 0
+    for corner in corners:
+        for axis in range(3):
+            for towards in (0, 1):
+                lower_end = corner if towards else corner - steps[axis]
+                if sides[lower_end] + sides[lower_end + steps[axis]] != OUTSIDE + INSIDE:
+                    continue
+                for aside in range(4):
+                    cell = lower_end - (aside & 1) * steps[(axis + 1) % 3] - (aside >> 1) * steps[(axis + 2) % 3]
+                    if not tracked[cell]:
+                        tracked[cell] = True
+                        found[count] = cell
+                        count += 1
+    return found[:count].copy()
+
+
+@compiled
+def _claimed_of(cells: Integers, sides: States, width: int) -> Integers:
+    found, count = np.empty(8 * len(cells), np.int64), 0
+    for cell in cells:
+        for place in range(8):
+            corner = cell + ((place >> 2) * width + (place >> 1 & 1)) * width + (place & 1)
+            if sides[corner] == UNKNOWN:
+                sides[corner] = CLAIMED
+                found[count] = corner
+                count += 1
+    return found[:count].copy()
