@@ -22,6 +22,8 @@ Loop = TypeVar("Loop", bound=Callable[..., Any])
 # are, since what comes from outside may hold them.
 _MATHS = {"reassoc", "contract", "nsz", "arcp"}
 
+SHARES = 4  # for each thread
+
 
 def compiled(loop: Loop) -> Loop:
     """The loop, compiled at its first call for the types of its arguments.
@@ -36,17 +38,25 @@ def compiled(loop: Loop) -> Loop:
 
 
 def over_cores(loop: Callable[..., None], count: int, *arguments: Any, least: int) -> None:
-    """Call `loop(low, high, *arguments)` for the items 0 to count - 1, shared evenly among torch's number of threads.
+    """Call `loop(low, high, *arguments)` for the items 0 to count - 1, shared among torch's number of threads.
+
+    Each thread takes the next share as soon as it is done with one: others may need its core as well.
 
     Args:
         loop: compiled; it writes to its arguments.
-        least: items that are worth a thread of their own.
+        least: items that are worth a share of their own.
     """
-    shares = max(1, min(torch.get_num_threads(), count // least))
-    bounds = [count * share // shares for share in range(shares + 1)]
-    pool = _pool(torch.get_num_threads())
-    others = [pool.submit(loop, low, high, *arguments) for low, high in pairwise(bounds[1:])]
-    loop(bounds[0], bounds[1], *arguments)
+    threads = torch.get_num_threads()
+    shares = max(1, min(SHARES * threads, count // least))
+    ends = [count * share // shares for share in range(shares + 1)]
+    open_shares = iter(pairwise(ends))
+
+    def work() -> None:
+        for low, high in open_shares:
+            loop(low, high, *arguments)
+
+    others = [_pool(threads).submit(work) for _ in range(min(threads, shares) - 1)]
+    work()
     for other in others:
         other.result()
 
