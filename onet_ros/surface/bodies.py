@@ -8,11 +8,12 @@ import numpy as np
 import torch
 import trimesh
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from onet_ros.surface.body_kernels import within_reach
+from onet_ros.surface.body_loops import areas_and_volumes
 from onet_ros.surface.field import SurfaceError
 from onet_ros.surface.mesh_batch import MeshBatch
+from onet_ros.surface.nearest import NearestPoint
 from onet_ros.surface.triangles import volume
 
 
@@ -89,6 +90,10 @@ def keep_bodies_of_all(
 
 def _areas_and_volumes(batch: MeshBatch, own_faces: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(count,) float64 area and signed volume of each piece, m^2 and m^3."""
+    if not batch.faces.is_cuda:
+        arrays = batch.vertices.numpy(), batch.faces.numpy(), own_faces.numpy()
+        areas, volumes = areas_and_volumes(*arrays, count)
+        return torch.from_numpy(areas), torch.from_numpy(volumes)
     origin = batch.vertices[batch.faces[0, 0]]  # far from the origin of the frame, digits would be lost
     a, b, c = ((batch.vertices - origin).index_select(0, batch.faces[:, corner]) for corner in range(3))
     normals = torch.linalg.cross(b - a, c - a)
@@ -134,8 +139,8 @@ def _near_seeds(
     for number in several.nonzero().flatten().tolist():
         if counts[number]:
             own = slice(ends[number], ends[number + 1])
-            nearest, _ = cKDTree(arrays[number]).query(batch.vertices[own].numpy(), distance_upper_bound=reach[number])
-            near[own] = torch.from_numpy(np.isfinite(nearest))
+            distances, _ = NearestPoint(arrays[number])(batch.vertices[own].numpy())
+            near[own] = torch.from_numpy(distances < reach[number])
     return near
 
 

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 import trimesh
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
 from onet_ros.surface.body_kernels import connected
+from onet_ros.surface.body_loops import piece_labels
 from onet_ros.surface.field import SurfaceError
 
 
@@ -86,7 +85,7 @@ class MeshBatch:
         """(V,) int64, number of the connected piece of surface that each vertex is part of, from 0 on; ascending with
         the objects."""
         if not self.faces.is_cuda:
-            return torch.from_numpy(_labels(self.faces.numpy(), len(self.vertices)))
+            return torch.from_numpy(piece_labels(self.faces.numpy(), len(self.vertices)))
         roots = connected(self.faces, len(self.vertices))
         if roots is None:
             roots = _roots(self.faces, len(self.vertices))
@@ -101,18 +100,6 @@ class MeshBatch:
         running = torch.cat([chosen.new_zeros(1, dtype=torch.int64), chosen.cumsum(0)])
         sums: list[int] = running[self._counts([0, *counts]).cumsum(0)].diff().tolist()
         return sums
-
-
-def _labels(faces: NDArray[np.int64], vertices: int) -> NDArray[np.int64]:
-    """(V,) number of each vertex' piece; every vertex is part of a face."""
-    # A graph of vertices and, after them, faces; each face knows its vertices, and every vertex is known to a face.
-    count = len(faces)
-    starts = np.concatenate([np.zeros(vertices, dtype=np.int32), np.arange(0, 3 * count + 1, 3, dtype=np.int32)])
-    ends = faces.ravel().astype(np.int32)
-    graph = csr_matrix((np.ones(3 * count), ends, starts), shape=2 * (vertices + count,))
-    _, labels = connected_components(graph, directed=False)
-    own: NDArray[np.int64] = labels[:vertices].astype(np.int64)
-    return own
 
 
 def _roots(faces: torch.Tensor, vertices: int) -> torch.Tensor:

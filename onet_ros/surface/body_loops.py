@@ -1,0 +1,57 @@
+"""Telling bodies apart in compiled loops: what `body_kernels` is on a GPU, this is on a CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onet_ros.cpu_kernels import compiled
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@compiled
+def piece_labels(faces: Integers, vertices: int) -> Integers:
+    """Faces (F, 3) -> (V,) number of each vertex' connected piece, in the order of their lowest ones.
+
+    A forest in which each vertex' parent is a lower one; each face joins the trees of its vertices (union-find: Tarjan,
+    Journal of the ACM, 1975).
+    """
+    parents = np.arange(vertices)
+    for face in faces:
+        for corner in (1, 2):
+            one, other = _root(parents, face[0]), _root(parents, face[corner])
+            parents[max(one, other)] = min(one, other)
+    labels, count = np.empty(vertices, np.int64), 0
+    for vertex in range(vertices):
+        if parents[vertex] == vertex:
+            labels[vertex] = count
+            count += 1
+        else:
+            labels[vertex] = labels[parents[vertex]]
+    return labels
+
+
+@compiled
+def _root(parents: Integers, vertex: int) -> int:
+    """The top of a vertex' tree; the way there is halved for those who come after."""
+    while parents[vertex] != vertex:
+        parents[vertex] = parents[parents[vertex]]
+        vertex = parents[vertex]
+    return vertex
+
+
+@compiled
+def areas_and_volumes(vertices: Floats, faces: Integers, pieces: Integers, count: int) -> tuple[Floats, Floats]:
+    """(count,) area and signed volume of each piece; pieces (F,) are those of the faces."""
+    areas, volumes = np.zeros(count), np.zeros(count)
+    ox, oy, oz = vertices[faces[0, 0]]  # far from the origin of the frame, digits would be lost
+    for i in range(len(faces)):
+        a, b, c = vertices[faces[i, 0]], vertices[faces[i, 1]], vertices[faces[i, 2]]
+        ux, uy, uz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+        vx, vy, vz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        areas[pieces[i]] += 0.5 * np.sqrt(nx * nx + ny * ny + nz * nz)
+        volumes[pieces[i]] += ((a[0] - ox) * nx + (a[1] - oy) * ny + (a[2] - oz) * nz) / 6.0
+    return areas, volumes
