@@ -103,10 +103,10 @@ def _gaps(boxes: Floats, x: float, y: float, z: float, gaps: Floats) -> int:
         below = max(boxes[1, number] - y, y - boxes[4, number], 0.0)
         behind = max(boxes[2, number] - z, z - boxes[5, number], 0.0)
         gaps[number] = right * right + below * below + behind * behind
-    nearest = 0
+    nearest, least = 0, np.inf
     for number in range(len(gaps)):
-        if gaps[number] < gaps[nearest]:
-            nearest = number
+        if gaps[number] < least:
+            nearest, least = number, gaps[number]
     return nearest
 
 
