@@ -158,7 +158,9 @@ def _to_triangle(corners: Floats, x: float, y: float, z: float) -> float:
     vx, vy, vz = corners[2, 0] - corners[0, 0], corners[2, 1] - corners[0, 1], corners[2, 2] - corners[0, 2]
     nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
     area = nx * nx + ny * ny + nz * nz
-    within, to_edges = area > 0.0, np.inf
+    # What is left of the area of a triangle without any is rounding.
+    within = area > 1e-24 * (ux * ux + uy * uy + uz * uz) * (vx * vx + vy * vy + vz * vz)
+    to_edges = np.inf
     for start in range(3):
         end = (start + 1) % 3
         ex, ey, ez = (
