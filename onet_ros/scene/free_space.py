@@ -7,11 +7,13 @@ nearest of their ends, there and in the cells around it, is free. What lies behi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onet_ros.columns import bounds, in_all, mean
+from onet_ros.cpu_kernels import compiled
 from onet_ros.scene.surroundings import WIDE, pinhole_image, view_axes
 
 POINTS_PER_CELL = 4  # on average: few cells are empty by chance then
@@ -76,8 +78,7 @@ class FreeSpace:
     def margin(self, points: ArrayLike) -> NDArray[np.float64]:
         """(N,) metres by which points (N, 3), source frame, lie behind what is free; negative for those that are free,
         infinite where nothing is known."""
-        image, depth = self._image(points)
-        return self._margin(image, depth)
+        return self._behind(np.asarray(points, dtype=np.float64).reshape(-1, 3))[2]
 
     def volume_in(self, vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> float:
         """m^3 of a closed mesh, outward, source frame, that lie in what is free.
@@ -86,42 +87,59 @@ class FreeSpace:
         triangles in front of the end D of what is free, by the sign of their area in the image, that is the part of
         the solid in front of D: where a ray enters it counts, and where it leaves it again is taken off.
         """
-        image, depth = self._image(vertices)
-        margin = self._margin(image, depth)
-        free = margin < 0.0
-        a, b, c = np.ascontiguousarray(faces.T)
-        some = np.flatnonzero(free.take(a) | free.take(b) | free.take(c))
-        if not len(some):
-            return 0.0
-        end = np.where(free, depth - np.where(free, margin, 0.0), depth)
-        volume = (end**3 - depth**3) / 3.0
-        chosen = faces.take(some, axis=0)
-        return float(-(_image_areas(image, chosen) * volume[chosen].mean(axis=1)).sum())
+        image, depth, margin = self._behind(vertices)
+        return float(_volume_in_front(np.ascontiguousarray(faces), image, depth, margin))
 
-    def _image(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(N, 2) pinhole coordinates and (N,) depth, metres, of points (N, 3)."""
-        along = (np.asarray(points, dtype=np.float64) - self.eye) @ self.axes.T
-        depth = along[:, 2]
-        return along[:, :2] / np.maximum(depth, 1e-6)[:, None], depth
-
-    def _margin(self, image: NDArray[np.float64], depth: NDArray[np.float64]) -> NDArray[np.float64]:
-        place = (image - self.low) / self.edge - 0.5
-        height, width = self.depth.shape
-        known = (depth > 1e-3) & in_all((place >= 0.0) & (place <= np.array([width - 1, height - 1])))
-        column, row = np.where(known[:, None], place, 0.0).T
-        x, y = (np.minimum(p.astype(int), n - 2) for p, n in ((column, width), (row, height)))
-        right, below = column - x, row - y
-        upper = (1.0 - right) * self.depth[y, x] + right * self.depth[y, x + 1]
-        lower = (1.0 - right) * self.depth[y + 1, x] + right * self.depth[y + 1, x + 1]
-        free = (1.0 - below) * upper + below * lower
-        return np.where(known & (free > 0.0), depth - free, np.inf)
+    def _behind(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """Of points (N, 3), source frame, (N, 2) pinhole coordinates, (N,) depth and (N,) `margin`, metres."""
+        image, depth, margin = np.empty((len(points), 2)), np.empty(len(points)), np.empty(len(points))
+        camera = self.eye, self.axes, self.low, self.edge, self.depth
+        _look_at(np.ascontiguousarray(points), camera, image, depth, margin)
+        return image, depth, margin
 
 
-def _image_areas(image: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(F,) signed areas of triangles in the image (V, 2), positive for those that face away from the camera."""
-    x, y = np.ascontiguousarray(image.T)
-    a, b, c = np.ascontiguousarray(faces.T)
-    return 0.5 * ((x[b] - x[a]) * (y[c] - y[a]) - (x[c] - x[a]) * (y[b] - y[a]))
+@compiled
+def _look_at(
+    points: NDArray[np.float64],
+    camera: tuple[Any, ...],
+    image: NDArray[np.float64],
+    depth: NDArray[np.float64],
+    margin: NDArray[np.float64],
+) -> None:
+    eye, axes, low, edge, free = camera
+    rows, columns = free.shape
+    for i in range(len(points)):
+        x, y, z = points[i, 0] - eye[0], points[i, 1] - eye[1], points[i, 2] - eye[2]
+        depth[i] = x * axes[2, 0] + y * axes[2, 1] + z * axes[2, 2]
+        for axis in range(2):
+            image[i, axis] = (x * axes[axis, 0] + y * axes[axis, 1] + z * axes[axis, 2]) / max(depth[i], 1e-6)
+        across, down = (image[i, 0] - low[0]) / edge - 0.5, (image[i, 1] - low[1]) / edge - 0.5
+        margin[i] = np.inf
+        if depth[i] > 1e-3 and 0.0 <= across <= columns - 1 and 0.0 <= down <= rows - 1:
+            column, row = min(int(across), columns - 2), min(int(down), rows - 2)
+            right, below = across - column, down - row
+            upper = (1.0 - right) * free[row, column] + right * free[row, column + 1]
+            lower = (1.0 - right) * free[row + 1, column] + right * free[row + 1, column + 1]
+            end = (1.0 - below) * upper + below * lower
+            if end > 0.0:
+                margin[i] = depth[i] - end
+
+
+@compiled
+def _volume_in_front(
+    faces: NDArray[np.int64], image: NDArray[np.float64], depth: NDArray[np.float64], margin: NDArray[np.float64]
+) -> float:
+    """`FreeSpace.volume_in` for what `_look_at` finds of the vertices."""
+    total = 0.0
+    for face in faces:
+        deep = 0.0
+        for corner in face:
+            if margin[corner] < 0.0:
+                deep += (depth[corner] - margin[corner]) ** 3 - depth[corner] ** 3
+        if deep > 0.0:
+            a, b, c = image[face[0]], image[face[1]], image[face[2]]
+            total -= ((b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1])) * deep
+    return total / 18.0  # halves of areas, thirds of volumes, thirds of the corners
 
 
 def _free_depth(nearest: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from onet_ros.cpu_kernels import compiled
 from onet_ros.ray_casting import RayScene
 from onet_ros.surface import face_areas, face_means
 
@@ -57,13 +58,37 @@ def suggest_view(
     normals /= np.maximum(np.linalg.norm(normals, axis=1), 1e-15)[:, None]
     starts = corners.mean(axis=1) + CLEARANCE * normals
     directions = _directions() @ rotation
-    towards = normals @ directions.T > GRAZING  # (faces, directions)
-    face, direction = np.nonzero(towards)
-    rays = np.concatenate([starts[face], directions[direction]], axis=1).astype(np.float32)
-    visible = ~RayScene([mesh]).occluded(rays)
-    shown = np.bincount(direction[visible], minlength=len(directions)) / LOOKED_AT
+    rays = np.empty((LOOKED_AT * len(directions), 6), dtype=np.float32)
+    numbers = np.empty(len(rays), dtype=np.int64)
+    count = _lines_of_sight(starts, normals, directions, rays, numbers)
+    visible = ~RayScene([mesh]).occluded(rays[:count])
+    shown = np.bincount(numbers[:count][visible], minlength=len(directions)) / LOOKED_AT
     best = int(shown.argmax())
     return NextView(directions[best], float(shown[best]))
+
+
+@compiled
+def _lines_of_sight(
+    starts: NDArray[np.float64],
+    normals: NDArray[np.float64],
+    directions: NDArray[np.float64],
+    rays: NDArray[np.float32],
+    numbers: NDArray[np.int64],
+) -> int:
+    """Rays from faces in those directions in which they are not seen at too flat an angle, and these directions'
+    numbers; returns how many there are."""
+    count = 0
+    for face in range(len(starts)):
+        for direction in range(len(directions)):
+            steep = 0.0
+            for axis in range(3):
+                steep += normals[face, axis] * directions[direction, axis]
+            if steep > GRAZING:
+                for axis in range(3):
+                    rays[count, axis], rays[count, axis + 3] = starts[face, axis], directions[direction, axis]
+                numbers[count] = direction
+                count += 1
+    return count
 
 
 @lru_cache(maxsize=1)
