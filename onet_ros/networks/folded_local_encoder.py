@@ -12,6 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from onet_ros.networks.image_plane import ImagePlaneEncoder, PictureCode
 from onet_ros.networks.local_encoder import LocalEncoder, PlaneCode, PlaneUNet
 from onet_ros.networks.observation import ImageObservation, Observation
+from onet_ros.networks.pooling_loops import PoolingLoops
 
 
 class FoldedLocalEncoder:
@@ -23,12 +24,18 @@ class FoldedLocalEncoder:
     """
 
     def __init__(self, encoder: LocalEncoder, dtype: torch.dtype = torch.float32) -> None:
-        self._encoder = encoder
+        self._encoder, self._loops = encoder, None if _on_gpu(encoder) else PoolingLoops(encoder)
         self._nets = [FoldedPlaneUNet(cast(PlaneUNet, net), dtype) for net in encoder.nets]
 
     def __call__(self, observation: Observation) -> PlaneCode:
         """Observation of B objects -> their planes, float32."""
-        return self._encoder.encode_with(self._nets, observation)
+        # Loops cannot be exported.
+        pooled = self._encoder.pooled if self._loops is None or torch.compiler.is_compiling() else self._loops
+        return self._encoder.encode_with(pooled, self._nets, observation)
+
+
+def _on_gpu(encoder: LocalEncoder) -> bool:
+    return encoder.fc_point.weight.is_cuda
 
 
 class FoldedImagePlaneEncoder:

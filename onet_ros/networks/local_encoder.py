@@ -6,7 +6,7 @@ is the camera's own image, and it also carries what was seen around the object, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -32,6 +32,21 @@ class PlaneCode:
     planes: Tensor
     kinds: tuple[str, ...]
     view: CameraView
+
+
+@dataclass(frozen=True)
+class SeenPoints:
+    """What the network is told of N points of B objects.
+
+    Attributes:
+        inputs: (B, N, 5 + 2 K) place in the unit frame, depth in the camera, `own`, place within each plane's cell.
+        own: (B, N, 1) 1 for the object's own, 0 for background.
+        indices: of each of K planes (B, N) int64 the cell.
+    """
+
+    inputs: Tensor
+    own: Tensor
+    indices: list[Tensor]
 
 
 class CompletesPlane(Protocol):
@@ -119,39 +134,41 @@ class LocalEncoder(nn.Module):
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
 
     def forward(self, observation: Observation) -> PlaneCode:
-        return self.encode_with([cast(PlaneUNet, net) for net in self.nets], observation)
+        return self.encode_with(self.pooled, [cast(PlaneUNet, net) for net in self.nets], observation)
 
-    def encode_with(self, nets: Sequence[CompletesPlane], observation: Observation) -> PlaneCode:
-        """The planes, completed by other nets than the encoder's own: by theirs, folded."""
+    def encode_with(
+        self, pooled: Callable[[SeenPoints], list[Tensor]], nets: Sequence[CompletesPlane], observation: Observation
+    ) -> PlaneCode:
+        """The planes, pooled and completed by others than the encoder itself: by what does the same faster."""
         view = CameraView.looking_at_box(observation.viewpoint)
-        points, own = _with_background(observation)
-        places = [place_on_plane(kind, points, view) for kind in self.kinds]
-        indices = [cell_index(place, self.resolution) for place in places]
-        features = self._point_features(points, own, places, indices, view)
-        levels = [
-            net.down(self._plane(layer, features, own, index))
-            for net, layer, index in zip(nets, self.to_plane, indices, strict=True)
-        ]
+        planes = pooled(self._seen(observation, view))
+        levels = [net.down(plane) for net, plane in zip(nets, planes, strict=True)]
         summary = [level[3].amax(dim=(2, 3)) for level in levels]
         metric = torch.stack([observation.scale.log(), *view.axes[:, 2].unbind(1)], dim=1)
         context = torch.cat([*summary, metric.to(summary[0].dtype)], dim=1)
         finished = [net.up(level, context) for net, level in zip(nets, levels, strict=True)]
-        planes = torch.stack([plane.permute(0, 2, 3, 1) for plane in finished], dim=1)
-        return PlaneCode(planes, self.kinds, view)
+        return PlaneCode(torch.stack([plane.permute(0, 2, 3, 1) for plane in finished], dim=1), self.kinds, view)
 
-    def _point_features(
-        self, points: Tensor, own: Tensor, places: list[Tensor], indices: list[Tensor], view: CameraView
-    ) -> Tensor:
-        """(B, N, point_size): two residual blocks, between which each point hears the mean of its cells."""
+    def _seen(self, observation: Observation, view: CameraView) -> SeenPoints:
+        points, own = _with_background(observation)
+        places = [place_on_plane(kind, points, view) for kind in self.kinds]
         within = [(place + 1.0) * 0.5 * self.resolution % 1.0 - 0.5 for place in places]
         depth = view.project(points)[1].unsqueeze(2).clamp(-2.0, 2.0)
-        features: Tensor = self.fc_point(torch.cat([points.clamp(-2.0, 2.0), depth, own, *within], dim=2))
-        features = self.blocks[0](features)
+        inputs = torch.cat([points.clamp(-2.0, 2.0), depth, own, *within], dim=2)
+        return SeenPoints(inputs, own, [cell_index(place, self.resolution) for place in places])
+
+    def pooled(self, points: SeenPoints) -> list[Tensor]:
+        """Of each plane (B, channels, R, R): two residual blocks, between which each point hears the mean of its cells,
+        pooled onto it."""
+        features = self.blocks[0](self.fc_point(points.inputs))
         local = torch.zeros_like(features)
-        for index in indices:
+        for index in points.indices:
             local = local + scatter_mean_of_own(features, index, self.resolution**2)
-        out: Tensor = self.blocks[1](torch.cat([features, local], dim=2))
-        return out
+        features = self.blocks[1](torch.cat([features, local], dim=2))
+        return [
+            self._plane(layer, features, points.own, index)
+            for layer, index in zip(self.to_plane, points.indices, strict=True)
+        ]
 
     def _plane(self, layer: nn.Module, features: Tensor, own: Tensor, index: Tensor) -> Tensor:
         """Features pooled onto one plane, with two channels that say whether a cell saw the object or background."""
