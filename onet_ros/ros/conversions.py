@@ -67,7 +67,7 @@ WORTH_A_LOOK = 0.3  # of the expected error: a view that shows less is not drawn
 
 def to_pose_msg(T_source_object: NDArray[np.float64]) -> Pose:
     """(4, 4) rigid transform -> Pose."""
-    w, x, y, z = transformations.quaternion_from_matrix(T_source_object)
+    w, x, y, z = transformations.quaternion_from_matrix(T_source_object, isprecise=True)
     px, py, pz = (float(value) for value in T_source_object[:3, 3])
     orientation = Quaternion(x=float(x), y=float(y), z=float(z), w=float(w))
     return Pose(position=Point(x=px, y=py, z=pz), orientation=orientation)

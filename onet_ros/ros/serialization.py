@@ -25,10 +25,9 @@ from typing import Any
 import numpy as np
 from rosidl_parser import definition
 
-Writer = Callable[[bytearray, Any], None]
-
 _ENCAPSULATION = b"\x00\x01\x00\x00"  # plain CDR, little endian, no options
 _PADDING = b"\x00"
+LARGE = 4096  # bytes of a block that is not copied together with what is around it
 # Type codes of the struct module; NumPy and array.array read them too.
 _CODES = {
     "boolean": "?",
@@ -44,6 +43,40 @@ _CODES = {
     "float": "f",
     "double": "d",
 }
+
+
+class _Stream:
+    """What is written one after the other: small things together, large blocks where they are until all is known.
+
+    Attributes:
+        tail: of what is written, what came after the last large block.
+    """
+
+    def __init__(self) -> None:
+        self.tail = bytearray(_ENCAPSULATION)
+        self._parts: list[Any] = []
+        self._before = -len(_ENCAPSULATION)  # bytes before the tail, by which alignment counts
+
+    def align(self, size: int) -> None:
+        """Fill up to a multiple of `size`."""
+        self.tail += _PADDING * (-(self._before + len(self.tail)) % size)
+
+    def block(self, numbers: np.ndarray) -> None:
+        """The numbers as they are in memory."""
+        data = np.ascontiguousarray(numbers).data.cast("B")
+        if data.nbytes < LARGE:
+            self.tail += data
+            return
+        self._parts += [self.tail, data]
+        self._before += len(self.tail) + data.nbytes
+        self.tail = bytearray()
+
+    def joined(self) -> bytes:
+        """All of it, copied once."""
+        return b"".join([*self._parts, self.tail])
+
+
+Writer = Callable[[_Stream, Any], None]
 
 
 class StructArray(Sequence[Any]):
@@ -104,10 +137,10 @@ def serialize(message: Any) -> bytes:
     The bytes are those of `rclpy.serialization.serialize_message`, but for the padding: zeros here, whatever the memory
     held before there.
     """
-    buffer = bytearray(_ENCAPSULATION)
+    stream = _Stream()
     message_type: Any = type(message)
-    _message_writer(message_type)(buffer, message)
-    return bytes(buffer)
+    _message_writer(message_type)(stream, message)
+    return stream.joined()
 
 
 # -- types ------------------------------------------------------------------------------------------------------------
@@ -187,19 +220,15 @@ def _number_array(slot: Any, values: np.ndarray) -> Any:
 # -- writers, one made per type ---------------------------------------------------------------------------------------
 
 
-def _align(buffer: bytearray, size: int) -> None:
-    buffer += _PADDING * (-(len(buffer) - len(_ENCAPSULATION)) % size)
-
-
 @functools.cache
 def _message_writer(message_type: Any) -> Writer:
     fields = [(name, _slot_writer(slot)) for name, slot in _fields(message_type)]
 
-    def write(buffer: bytearray, message: Any) -> None:
+    def write(stream: _Stream, message: Any) -> None:
         for name, write_field in fields:
-            write_field(buffer, getattr(message, name))
+            write_field(stream, getattr(message, name))
         if not fields:  # C++ has no empty struct: an empty message is one zero byte
-            buffer.append(0)
+            stream.tail.append(0)
 
     return write
 
@@ -219,9 +248,9 @@ def _slot_writer(slot: Any) -> Writer:
 def _number_writer(code: str) -> Writer:
     packer = struct.Struct(f"<{code}")
 
-    def write(buffer: bytearray, value: Any) -> None:
-        _align(buffer, packer.size)
-        buffer += value if isinstance(value, bytes) else packer.pack(value)  # rclpy holds a `byte` as bytes
+    def write(stream: _Stream, value: Any) -> None:
+        stream.align(packer.size)
+        stream.tail += value if isinstance(value, bytes) else packer.pack(value)  # rclpy holds a `byte` as bytes
 
     return write
 
@@ -229,10 +258,10 @@ def _number_writer(code: str) -> Writer:
 _write_count = _number_writer("I")
 
 
-def _write_string(buffer: bytearray, value: str) -> None:
+def _write_string(stream: _Stream, value: str) -> None:
     encoded = value.encode()
-    _write_count(buffer, len(encoded) + 1)
-    buffer += encoded + b"\0"
+    _write_count(stream, len(encoded) + 1)
+    stream.tail += encoded + b"\0"
 
 
 def _list_writer(element: Any, counted: bool) -> Writer:
@@ -240,21 +269,21 @@ def _list_writer(element: Any, counted: bool) -> Writer:
     write_element = _slot_writer(element)
     is_number = isinstance(element, definition.BasicType) and element.typename != "octet"
 
-    def write(buffer: bytearray, values: Any) -> None:
+    def write(stream: _Stream, values: Any) -> None:
         if counted:
-            _write_count(buffer, len(values))
+            _write_count(stream, len(values))
         if isinstance(values, StructArray):
-            _write_block(buffer, values.values)
+            _write_block(stream, values.values)
         elif is_number:
-            _write_block(buffer, np.asarray(values, dtype=_dtype(element)))
+            _write_block(stream, np.asarray(values, dtype=_dtype(element)))
         else:
             for value in values:
-                write_element(buffer, value)
+                write_element(stream, value)
 
     return write
 
 
-def _write_block(buffer: bytearray, numbers: np.ndarray) -> None:
+def _write_block(stream: _Stream, numbers: np.ndarray) -> None:
     if numbers.size:  # the first element is what is aligned: an empty list adds no padding
-        _align(buffer, numbers.dtype.itemsize)
-        buffer += np.ascontiguousarray(numbers).data.cast("B")
+        stream.align(numbers.dtype.itemsize)
+        stream.block(numbers)

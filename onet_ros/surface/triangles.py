@@ -71,17 +71,9 @@ def volume_moments(
     where nothing is enclosed.
     """
     amid = columns.centre(vertices)
-    a, b, c = _corners(vertices - amid, faces)
-    nx, ny, nz = _normals(a, b, c)
-    d = a[0] * nx + a[1] * ny + a[2] * nz
-    s = [sum(own) for own in zip(a, b, c, strict=True)]
-    enclosed = float(d.sum()) / 6
-    second = np.empty((3, 3))
-    for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)):
-        product = s[i] * s[j] + a[i] * a[j] + b[i] * b[j] + c[i] * c[j]
-        second[i, j] = second[j, i] = (d * product).sum() / 120
+    enclosed, first, second = _moments(*_contiguous(vertices - amid, faces))
     with np.errstate(invalid="ignore", divide="ignore"):
-        centre = np.array([(d * own).sum() for own in s]) / 24 / np.float64(enclosed)
+        centre = first / np.float64(enclosed)
     return enclosed, amid + centre, second - enclosed * np.outer(centre, centre)
 
 
@@ -132,6 +124,26 @@ def _enclosed(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> float:
         around = vertices[face[0], 0] + vertices[face[1], 0] + vertices[face[2], 0] - 3.0 * origin
         total += around * _normal(vertices, face)[0]
     return total / 6.0
+
+
+@compiled
+def _moments(
+    vertices: NDArray[np.float64], faces: NDArray[np.int64]
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """`volume_moments` about the origin, the first not over the volume."""
+    total, first, second = 0.0, np.zeros(3), np.zeros((3, 3))
+    for face in faces:
+        a, b, c = vertices[face[0]], vertices[face[1]], vertices[face[2]]
+        x, y, z = _normal(vertices, face)
+        d = a[0] * x + a[1] * y + a[2] * z
+        total += d / 6.0
+        for i in range(3):
+            s = a[i] + b[i] + c[i]
+            first[i] += d * s / 24.0
+            for j in range(3):
+                product = s * (a[j] + b[j] + c[j]) + a[i] * a[j] + b[i] * b[j] + c[i] * c[j]
+                second[i, j] += d * product / 120.0
+    return total, first, second
 
 
 # x, y and z of many points, each (N,): one after the other they take a fifth of the time that (N, 3) takes.
