@@ -16,7 +16,7 @@ import numpy as np
 import trimesh
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Inertia, Point, Pose, Quaternion, Transform, Vector3
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from rclpy.time import Time as RosTime
 from sensor_msgs.msg import PointCloud2, PointField
 from shape_msgs.msg import Mesh, SolidPrimitive
@@ -107,10 +107,16 @@ def _inverse(T_target_source: NDArray[np.float64]) -> NDArray[np.float64]:
     return T_source_target
 
 
+def _moved(points: ArrayLike, transform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 3) by a rigid transform (4, 4)."""
+    moved: NDArray[np.float64] = np.asarray(points, dtype=np.float64) @ transform[:3, :3].T + transform[:3, 3]
+    return moved
+
+
 def to_triangle_mesh_msg(mesh: trimesh.Trimesh, T_object_source: NDArray[np.float64]) -> TriangleMesh:
     """Mesh in the source frame -> message with the mesh in the object's frame."""
     message = TriangleMesh()
-    put_array(message, "vertices", transformations.transform_points(mesh.vertices, T_object_source).ravel())
+    put_array(message, "vertices", _moved(mesh.vertices, T_object_source).ravel())
     put_array(message, "triangles", np.asarray(mesh.faces).ravel())
     return message
 
@@ -119,20 +125,20 @@ def from_triangle_mesh_msg(message: TriangleMesh, T_source_object: NDArray[np.fl
     """Message with the mesh in the object's frame -> mesh in the source frame."""
     vertices = take_array(message, "vertices").astype(np.float64).reshape(-1, 3)
     triangles = take_array(message, "triangles").astype(np.int64).reshape(-1, 3)
-    return trimesh.Trimesh(transformations.transform_points(vertices, T_source_object), triangles, process=False)
+    return trimesh.Trimesh(_moved(vertices, T_source_object), triangles, process=False)
 
 
 def to_shape_mesh_msg(mesh: trimesh.Trimesh, T_object_source: NDArray[np.float64]) -> Mesh:
     """Mesh in the source frame -> shape_msgs/Mesh in the object's frame."""
     message = Mesh()
-    put_array(message, "vertices", transformations.transform_points(mesh.vertices, T_object_source))
+    put_array(message, "vertices", _moved(mesh.vertices, T_object_source))
     put_array(message, "triangles", np.asarray(mesh.faces))
     return message
 
 
 def from_shape_mesh_msg(message: Mesh, T_source_object: NDArray[np.float64]) -> trimesh.Trimesh:
     """shape_msgs/Mesh in the object's frame -> mesh in the source frame."""
-    vertices = transformations.transform_points(take_array(message, "vertices"), T_source_object)
+    vertices = _moved(take_array(message, "vertices"), T_source_object)
     return trimesh.Trimesh(vertices, take_array(message, "triangles").astype(np.int64), process=False)
 
 
@@ -181,7 +187,7 @@ def to_object_msg(
 def _properties_msg(shape: CoreObject, density: float) -> ObjectProperties:
     """Of the solid that the message holds, in the object's frame; without mass where nothing is enclosed."""
     mesh = shape.mesh if shape.trust.reliable else shape.conservative_mesh
-    vertices = transformations.transform_points(mesh.vertices, _inverse(shape.T_source_object))
+    vertices = _moved(mesh.vertices, _inverse(shape.T_source_object))
     box = UprightBox.about(vertices)
     message = ObjectProperties(box=to_pose_msg(box.T_mesh_box), box_size=_vector(box.size))
     try:
@@ -235,7 +241,7 @@ def to_grasps_marker(
         half = grasp.opening / 2.0
         ends = [(-half, 0, 0), (-half, 0, -length), (half, 0, 0), (half, 0, -length)]
         ends += [(-half, 0, -length), (half, 0, -length), (0, 0, -length), (0, 0, -1.5 * length)]
-        places.append(transformations.transform_points(ends, grasp.T_source_gripper))
+        places.append(_moved(ends, grasp.T_source_gripper))
         colours.append(np.tile([1.0 - grasp.quality, grasp.quality, 0.1, 1.0], (len(ends), 1)))
     put_array(marker, "points", np.concatenate(places))
     put_array(marker, "colors", np.concatenate(colours).astype(np.float32))
@@ -294,7 +300,7 @@ def to_surface_marker(header: Header, number: int, reconstructed: CoreObject, li
     marker = _marker(header, OBJECT_NAMESPACE, number, Marker.TRIANGLE_LIST, lifetime)
     marker.pose = to_pose_msg(reconstructed.T_source_object)
     marker.scale = Vector3(x=1.0, y=1.0, z=1.0)
-    vertices = transformations.transform_points(reconstructed.mesh.vertices, _inverse(reconstructed.T_source_object))
+    vertices = _moved(reconstructed.mesh.vertices, _inverse(reconstructed.T_source_object))
     corners = np.asarray(reconstructed.mesh.faces).ravel()
     put_array(marker, "points", vertices.take(corners, axis=0))
     put_array(marker, "colors", confidence_colours(reconstructed.confidence).take(corners, axis=0))
@@ -308,7 +314,7 @@ def to_shell_marker(header: Header, number: int, reconstructed: CoreObject, life
     marker.scale = Vector3(x=1.0, y=1.0, z=1.0)
     marker.color = SHELL_COLOUR if reconstructed.trust.reliable else UNRELIABLE_COLOUR
     shell = reconstructed.conservative_mesh
-    vertices = transformations.transform_points(shell.vertices, _inverse(reconstructed.T_source_object))
+    vertices = _moved(shell.vertices, _inverse(reconstructed.T_source_object))
     put_array(marker, "points", vertices.take(np.asarray(shell.faces).ravel(), axis=0))
     return marker
 
@@ -432,7 +438,7 @@ def to_pieces_marker(
     corners = [np.asarray(piece.vertices)[np.asarray(piece.faces).ravel()] for piece in pieces]
     hues = (np.arange(len(pieces)) * 0.618) % 1.0  # the golden ratio: neighbours in the list differ
     colours = np.array([[*colorsys.hsv_to_rgb(hue, 0.6, 0.9), 0.5] for hue in hues], dtype=np.float32)
-    placed = transformations.transform_points(np.concatenate(corners), _inverse(reconstructed.T_source_object))
+    placed = _moved(np.concatenate(corners), _inverse(reconstructed.T_source_object))
     put_array(marker, "points", placed)
     put_array(marker, "colors", np.repeat(colours, [len(own) for own in corners], axis=0))
     return marker
