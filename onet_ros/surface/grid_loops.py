@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from onet_ros.cpu_kernels import compiled
-from onet_ros.surface.grid import INSIDE, OUTSIDE, UNKNOWN
+from onet_ros.surface.grid import INSIDE, OUTSIDE, UNKNOWN, Lattice
 from onet_ros.surface.grid_operations import CLAIMED, GridOperations
 
 Integers = NDArray[np.int64]
@@ -32,6 +34,58 @@ class LoopedGridOperations(GridOperations):
 
     def claimed_of(self, cells: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(_claimed_of(cells.numpy(), self.sides.numpy(), self.lattice.width))
+
+
+def maybe_lone(table: torch.Tensor, lattice: Lattice, start: Lattice, start_sides: torch.Tensor) -> torch.Tensor:
+    """`grid_kernels.maybe_lone`, for grids of any resolutions."""
+    lone = np.empty(len(table), dtype=np.bool_)
+    boxes = lattice.lower, lattice.voxel_sizes(), np.array(lattice.resolutions), np.array(start.resolutions)
+    _look_around(table.numpy(), boxes, start_sides.numpy(), start.width, lone)
+    return torch.from_numpy(lone)
+
+
+def crossed_edges(numbers: torch.Tensor, upward: torch.Tensor, sides: torch.Tensor, lattice: Lattice) -> torch.Tensor:
+    """(N, 3) bool, of the edges that leave corners (N,) upwards those whose ends lie on opposite sides."""
+    crossed = np.empty((len(numbers), 3), dtype=np.bool_)
+    _look_up(numbers.numpy(), upward.numpy(), sides.numpy(), np.array(lattice.steps), crossed)
+    return torch.from_numpy(crossed)
+
+
+@compiled
+def _look_around(
+    table: NDArray[np.float64], boxes: tuple[Any, ...], sides: States, width: int, lone: NDArray[np.bool_]
+) -> None:
+    lower, voxel_sizes, resolutions, start_resolutions = boxes
+    cells = np.empty(3, np.int64)
+    for row in range(len(table)):
+        owner = int(table[row, 0])
+        resolution, last = resolutions[owner], start_resolutions[owner]
+        lone[row] = True
+        for axis in range(3):
+            place = (table[row, 1 + axis] - lower[owner, axis]) / voxel_sizes[owner, axis]
+            if not 0.0 <= place <= resolution:
+                lone[row] = False
+                break
+            cells[axis] = min(int(place + 0.5) // (resolution // last), last - 1)
+        if not lone[row]:
+            continue
+        # All corners of the cell and of the 26 around it, in which the layer outside the box counts as the last.
+        x, y, z = cells
+        first = sides[((owner * width + x) * width + y) * width + z]
+        for i in range(x, min(x + 4, last + 3)):
+            for j in range(y, min(y + 4, last + 3)):
+                for k in range(z, min(z + 4, last + 3)):
+                    if sides[((owner * width + i) * width + j) * width + k] != first:
+                        lone[row] = False
+
+
+@compiled
+def _look_up(
+    numbers: Integers, upward: NDArray[np.bool_], sides: States, steps: Integers, crossed: NDArray[np.bool_]
+) -> None:
+    for i in range(len(numbers)):
+        for axis in range(3):
+            crossed[i, axis] = upward[i, axis] and sides[numbers[i]] != sides[numbers[i] + steps[axis]]
 
 
 @compiled

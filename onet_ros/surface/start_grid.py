@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from onet_ros.surface import grid_loops
 from onet_ros.surface.field import BatchField, SurfaceError, evaluate_batch
 from onet_ros.surface.grid import INSIDE, OUTSIDE, GridBatch, Lattice, any_corner, halved, mixed_cell_mask
 from onet_ros.surface.grid_kernels import maybe_lone
@@ -127,9 +128,12 @@ class StartGrid:
     @cached_property
     def crossed(self) -> torch.Tensor:
         """(N, 3) bool, the upward edges whose ends lie on opposite sides."""
-        inside = self._sides.take(self.corners.numbers) == INSIDE
-        across = self._sides.take(self.corners.numbers.unsqueeze(1) + self.lattice.offsets(_AXIS_STEPS)) == INSIDE
-        return (across != inside.unsqueeze(1)) & self.corners.upward
+        numbers, upward = self.corners.numbers, self.corners.upward
+        if not numbers.is_cuda:
+            return grid_loops.crossed_edges(numbers, upward, self._sides, self.lattice)
+        inside = self._sides.take(numbers) == INSIDE
+        across = self._sides.take(numbers.unsqueeze(1) + self.lattice.offsets(_AXIS_STEPS)) == INSIDE
+        return (across != inside.unsqueeze(1)) & upward
 
     @property
     def crossed_edges(self) -> int:
@@ -186,7 +190,8 @@ class StartGrid:
             SurfaceError: not one list for each grid, wrong shapes, coordinates that are not finite.
         """
         table = torch.from_numpy(_seed_table(seeds, len(lattice.resolutions))).to(lattice.device)
-        lone = maybe_lone(table, lattice, self.lattice, self._sides)
+        look = maybe_lone if table.is_cuda else grid_loops.maybe_lone
+        lone = look(table, lattice, self.lattice, self._sides)
         if lone is not None:
             table = table[lone]
         if not len(table):
