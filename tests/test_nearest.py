@@ -79,6 +79,14 @@ class TestNearestPoint:
         queries = np.array([[41.3, 5.0, 0.0], [-9.0, 0.0, 0.0], [200.0, 1.0, 1.0]])
         assert NearestPoint(on_a_line)(queries)[1].tolist() == [41, 0, 99]
 
+    def test_what_is_too_far_is_not_found(self):
+        points = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+        distances, rows = NearestPoint(points)(
+            np.array([[0.1, 0.0, 0.0], [0.5, 0.3, 0.0], [1.0, 0.0, 0.24]]), within=0.25
+        )
+        np.testing.assert_allclose(distances, [0.1, np.inf, 0.24])
+        assert rows[[0, 2]].tolist() == [0, 1]
+
     def test_nobody_asks(self):
         distances, rows = NearestPoint(np.ones((3, 3)))(np.empty((0, 3)))
         assert distances.shape == rows.shape == (0,)

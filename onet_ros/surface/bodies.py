@@ -139,8 +139,8 @@ def _near_seeds(
     for number in several.nonzero().flatten().tolist():
         if counts[number]:
             own = slice(ends[number], ends[number + 1])
-            distances, _ = NearestPoint(arrays[number])(batch.vertices[own].numpy())
-            near[own] = torch.from_numpy(distances < reach[number])
+            distances, _ = NearestPoint(arrays[number])(batch.vertices[own].numpy(), within=reach[number])
+            near[own] = torch.from_numpy(np.isfinite(distances))
     return near
 
 

@@ -55,3 +55,30 @@ def areas_and_volumes(vertices: Floats, faces: Integers, pieces: Integers, count
         areas[pieces[i]] += 0.5 * np.sqrt(nx * nx + ny * ny + nz * nz)
         volumes[pieces[i]] += ((a[0] - ox) * nx + (a[1] - oy) * ny + (a[2] - oz) * nz) / 6.0
     return areas, volumes
+
+
+@compiled
+def kept_of_mesh(
+    vertices: Floats, faces: Integers, kept: NDArray[np.bool_]
+) -> tuple[Floats, Integers, NDArray[np.bool_]]:
+    """The vertices that the faces kept (F,) need, these faces, and (V,) which vertices those are."""
+    numbers = np.full(len(vertices), -1)
+    for i in range(len(faces)):
+        if kept[i]:
+            for corner in faces[i]:
+                numbers[corner] = 0
+    count = 0
+    for i in range(len(vertices)):
+        if numbers[i] == 0:
+            numbers[i] = count
+            count += 1
+    fewer, renumbered, row = np.empty((count, 3)), np.empty((int(np.sum(kept)), 3), np.int64), 0
+    for i in range(len(vertices)):
+        if numbers[i] >= 0:
+            fewer[numbers[i]] = vertices[i]
+    for i in range(len(faces)):
+        if kept[i]:
+            for corner in range(3):
+                renumbered[row, corner] = numbers[faces[i, corner]]
+            row += 1
+    return fewer, renumbered, numbers >= 0

@@ -13,7 +13,7 @@ import trimesh
 from numpy.typing import NDArray
 
 from onet_ros.surface.body_kernels import connected
-from onet_ros.surface.body_loops import piece_labels
+from onet_ros.surface.body_loops import kept_of_mesh, piece_labels
 from onet_ros.surface.field import SurfaceError
 
 
@@ -63,13 +63,18 @@ class MeshBatch:
 
     def only(self, faces: torch.Tensor, errors: Mapping[int, SurfaceError]) -> MeshBatch:
         """The batch with those faces (F,) bool, the vertices that they need, and more errors."""
-        kept = self.faces[faces]
-        used = torch.zeros(len(self.vertices), dtype=torch.bool, device=self.faces.device)
-        used[kept.flatten()] = True
-        renumbered = used.cumsum(0) - 1
+        if faces.is_cuda:
+            kept = self.faces[faces]
+            used = torch.zeros(len(self.vertices), dtype=torch.bool, device=self.faces.device)
+            used[kept.flatten()] = True
+            renumbered = used.cumsum(0) - 1
+            vertices, kept = self.vertices[used], renumbered[kept]
+        else:
+            arrays = kept_of_mesh(self.vertices.numpy(), self.faces.numpy(), faces.numpy())
+            vertices, kept, used = (torch.from_numpy(array) for array in arrays)
         return MeshBatch(
-            self.vertices[used],
-            renumbered[kept],
+            vertices,
+            kept,
             self._sums(used, self.vertex_counts),
             self._sums(faces, self.face_counts),
             {**self.errors, **errors},

@@ -33,11 +33,16 @@ class NearestPoint:
         self._points = points.take(self._order, axis=0) - origin
         self._boxes = _boxes(self._points[:, None], POINTS_IN_BLOCK)
 
-    def __call__(self, queries: Floats) -> tuple[Floats, NDArray[np.int64]]:
-        """queries: (M, 3) metres -> (M,) metres to the nearest point, and (M,) which it is."""
+    def __call__(self, queries: Floats, within: float = np.inf) -> tuple[Floats, NDArray[np.int64]]:
+        """(M,) metres to the nearest point, and (M,) which it is.
+
+        Args:
+            queries: (M, 3) metres.
+            within: metres, how far to look; where there is nothing, the distance is infinite, and the point any.
+        """
         squares, rows = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
         asked = np.ascontiguousarray(queries - self._origin)
-        over_cores(_nearest_points, len(asked), asked, self._points, self._boxes, squares, rows, least=LEAST)
+        over_cores(_nearest_points, len(asked), asked, self._points, self._boxes, within**2, squares, rows, least=LEAST)
         return np.sqrt(squares), self._order.take(rows)
 
 
@@ -112,13 +117,20 @@ def _gaps(boxes: Floats, x: float, y: float, z: float, gaps: Floats) -> int:
 
 @compiled
 def _nearest_points(
-    low: int, high: int, queries: Floats, points: Floats, boxes: Floats, squares: Floats, rows: NDArray[np.int64]
+    low: int,
+    high: int,
+    queries: Floats,
+    points: Floats,
+    boxes: Floats,
+    limit: float,
+    squares: Floats,
+    rows: NDArray[np.int64],
 ) -> None:
     gaps = np.empty(boxes.shape[1])
     for query in range(low, high):
         x, y, z = queries[query, 0], queries[query, 1], queries[query, 2]
         nearest = _gaps(boxes, x, y, z, gaps)
-        best, row = np.inf, 0
+        best, row = limit, 0
         for turn in range(-1, len(gaps)):  # the nearest box first: hardly any other is looked at after it
             block = turn if turn >= 0 else nearest
             if gaps[block] < best:
@@ -127,7 +139,7 @@ def _nearest_points(
                     square = (points[i, 0] - x) ** 2 + (points[i, 1] - y) ** 2 + (points[i, 2] - z) ** 2
                     if square < best:
                         best, row = square, i
-        squares[query], rows[query] = best, row
+        squares[query], rows[query] = best if best < limit else np.inf, row
 
 
 @compiled

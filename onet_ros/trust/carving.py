@@ -60,17 +60,17 @@ class CarvedField:
         limits = self._views[0].margin(points, objects)
         for view in self._views[1:]:
             limits = torch.minimum(limits, view.margin(points, objects))
-        limits = self._threshold + SLOPE * limits
-        certain = limits.detach() < self._threshold - CERTAIN
-        outside = limits.new_tensor(self._threshold - AS_GOOD_AS)
         # A GPU asks all sooner than it finds out whom to ask; and there is to be a gradient at all of them.
         if points.is_cuda or points.requires_grad:
+            limits = self._threshold + SLOPE * limits
+            certain = limits.detach() < self._threshold - CERTAIN
+            outside = limits.new_tensor(self._threshold - AS_GOOD_AS)
             return torch.where(certain, outside, torch.minimum(self._field(points, objects), limits))
-        logits = outside.repeat(len(points))
-        asked = (~certain).nonzero().squeeze(1)
+        logits = torch.empty(len(points))
+        asked = torch.from_numpy(_undecided(limits.numpy(), self._threshold, logits.numpy()))
         if len(asked):  # not every field can be asked nothing
-            told = self._field(points.index_select(0, asked), objects[asked])
-            logits[asked] = torch.minimum(told, limits[asked])
+            told = self._field(points.index_select(0, asked), objects.take(asked))
+            _lower(asked.numpy(), told.detach().numpy(), logits.numpy())
         return logits
 
 
@@ -153,6 +153,28 @@ def _margins(
             free = upper + below * (lower - upper)
             if free > 0.0:
                 out[i] = depth - free
+
+
+@compiled
+def _undecided(margins: NDArray[np.float32], threshold: float, logits: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Rows of those whose margins leave open what they are; of all what the logits can be at most, or are."""
+    rows, count = np.empty(len(margins), np.int64), 0
+    for i in range(len(margins)):
+        limit = threshold + SLOPE * margins[i]
+        if limit < threshold - CERTAIN:
+            logits[i] = threshold - AS_GOOD_AS
+        else:
+            logits[i] = limit
+            rows[count] = i
+            count += 1
+    return rows[:count].copy()
+
+
+@compiled
+def _lower(rows: NDArray[np.int64], told: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
+    for i in range(len(rows)):
+        if not logits[rows[i]] <= told[i]:
+            logits[rows[i]] = told[i]
 
 
 def _to_cells(space: FreeSpace, frame: UnitFrame) -> NDArray[np.float64]:
