@@ -26,7 +26,7 @@ from onet_ros.networks import (
     OccupancyField,
     make_engine,
 )
-from onet_ros.scene import BACKGROUND_POINTS, UNIT_BOX, SeenObject, UnitFrame, to_unit_frames
+from onet_ros.scene import BACKGROUND_POINTS, UNIT_BOX, SeenObject, SupportPlane, UnitFrame, to_unit_frames
 from onet_ros.settings import check_settings, setting
 from onet_ros.stopwatch import Stopwatch
 from onet_ros.surface import (
@@ -166,6 +166,16 @@ class ObjectCompleter:
             subject if isinstance(subject, SurfaceError) else self._described(subject, one, watch)
             for subject, one in zip(self.subjects(seen, watch, apart), seen, strict=True)
         ]
+
+    def warm_up(self) -> None:
+        """Complete something made up, see `Reconstructor.warm_up`."""
+        x, y = np.meshgrid(np.linspace(-1.0, 1.0, 40), np.linspace(-1.0, 1.0, 40))
+        height = np.sqrt(np.maximum(1.0 - x**2 - y**2, 0.0))
+        dome = 0.03 * np.stack([x, y, height], axis=2)[height > 0.0]
+        points = np.concatenate([dome, dome + [0.1, 0.0, 0.0]])  # two apart: bodies are to be told from each other, too
+        table = SupportPlane(np.array([0.0, 0.0, 1.0]), 0.0)
+        self.complete([SeenObject.on_plane(points, table, viewpoint=(0.05, -0.3, 0.5))])
+        self._pace = Pace(self._extraction.time_budget)  # which does not learn from this how long things take
 
     def occupancy(self, seen: Sequence[SeenObject], points: ArrayLike) -> NDArray[np.float32]:
         """What the fields of B objects say of points: (B, N) float32, the probability that the object is there.

@@ -156,6 +156,15 @@ class Reconstructor:
         """
         return cls(load_checkpoint(checkpoint, device), settings)
 
+    def warm_up(self) -> None:
+        """Have what is compiled at its first use compiled before the first cloud.
+
+        Loops for a CPU, which are kept for later processes: the first time on a machine it takes some half a minute.
+        And kernels for a GPU. Of networks that observe points; others compile as they go.
+        """
+        if self._points is not None:
+            self._points.warm_up()
+
     @property
     def observes(self) -> str:
         """What the network is to be given: "points", "image" or "voxels"."""

@@ -172,6 +172,21 @@ class TestEveryArchitecture:
             assert torch.equal(value, before[key]), key
 
 
+@pytest.mark.parametrize("name", [name for name in SIZES if name.startswith("local")])
+def test_places_that_are_no_numbers_harm_no_others(name: str):
+    folded = InferenceNetwork(network(name))
+    field = folded.field(folded.encode(observation(name)))
+    points, objects = queries()
+    points = points.flatten(0, 1)
+    spoilt = points.clone()
+    spoilt[::7, 0], spoilt[3::7, 2], spoilt[5::7] = torch.nan, torch.inf, 1e30
+    others = torch.ones(len(points), dtype=torch.bool)
+    others[::7] = others[3::7] = others[5::7] = False
+    found = field(spoilt, objects)
+    assert found.shape == (len(points),)
+    torch.testing.assert_close(found[others], field(points, objects)[others], rtol=1e-4, atol=1e-4)
+
+
 def test_unknown_precision_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="float32, bfloat16, got 'int8'"):
         InferenceNetwork(network("pointnet_cbn"), "int8")

@@ -112,7 +112,11 @@ class Pipeline:
                 f"{reconstructor.observes}"
             )
         seconds = time.perf_counter() - started
-        self._node.get_logger().info(f"loaded {self.model} on {settings.device} in {seconds:.1f} s")
+        self._node.get_logger().info(
+            f"loaded {self.model} on {settings.device} in {seconds:.1f} s; warming up, which takes up to a minute the "
+            "first time on a machine"
+        )
+        reconstructor.warm_up()
         return reconstructor
 
     # -- states -------------------------------------------------------------------------------------------------------
