@@ -40,9 +40,10 @@ NO_ROS = (
     "(x86-64 only); elsewhere install ROS 2 (docs.ros.org), source its setup.bash and run make again."
 )
 IMPORTS = (
-    "import cv2, fast_simplification, manifold3d, matplotlib, mcubes, numba, numpy, open3d, rosbags, safetensors, scipy, "
-    "torch, trimesh, yaml; import coacd"  # loaded before Open3D, CoACD's library would keep that from loading
+    "import cv2, fast_simplification, manifold3d, matplotlib, mcubes, numba, numpy, open3d, rosbags, safetensors, "
+    "scipy, torch, trimesh, yaml; import coacd"  # loaded before Open3D, CoACD's library would keep that from loading
 )
+COMPILE = "from onet_ros import Reconstructor, resources as r; Reconstructor.load(r.default_model_path()).warm_up()"
 
 
 class Memory:
@@ -105,6 +106,8 @@ class Setup:
         self.memory.run("onet", self._key(REPOSITORY / "setup.py"), "the command onet", self._install_onet)
         everything = self._key(core, bags, dev, ros, self.torch, self.ros)
         self.memory.run("imports", everything, "trying all imports", self._try_imports)
+        # Those that change later are compiled when they are first used.
+        self.memory.run("loops", everything, "compiling loops for this CPU", self._compile_loops)
 
     def messages(self) -> None:
         """Build the package with its messages, and the test-only interfaces that the ROS in use does not bring."""
@@ -214,6 +217,9 @@ class Setup:
 
     def _try_imports(self) -> None:
         call([str(self.python), "-c", IMPORTS + ("" if self.ros == "none" else "; import rclpy")])
+
+    def _compile_loops(self) -> None:
+        call([str(self.python), "-c", COMPILE])
 
 
 def timed(title: str, work: Callable[[], Any]) -> None:
