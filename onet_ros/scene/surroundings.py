@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from onet_ros import columns
+from onet_ros.cpu_kernels import compiled
 from onet_ros.scene.cloud import PointCloud
 from onet_ros.scene.plane import SupportPlane
 
@@ -53,45 +54,52 @@ class Surroundings:
     """
 
     def __init__(self, cloud: PointCloud, seed: int = 0) -> None:
-        self._flat = cloud.points.reshape(-1, 3)
+        self._flat = np.ascontiguousarray(cloud.points.reshape(-1, 3))
         self._seed = seed
-        self._valid = np.flatnonzero(cloud.valid)
-        self._own = np.zeros(len(self._flat), dtype=bool)
-        self._eye: NDArray[np.float32] | None = None
-        self._directions = np.zeros((3, 0), dtype=np.float32)
+        self._others = cloud.valid.ravel().copy()
 
     def around(
         self, indices: NDArray[np.int64], viewpoint: ArrayLike, count: int, window: float = WIDE
     ) -> NDArray[np.float32]:
         """Arguments and result as in `background_points`."""
         eye = np.asarray(viewpoint, dtype=np.float32)
-        self._look_from(eye)
         own_points = self._flat.take(indices, axis=0)
         axes = view_axes(columns.mean(own_points) - eye)
         middle, half = _window(pinhole_image(own_points - eye, axes), window)
-        candidates = self._valid[np.flatnonzero(axes[2] @ self._directions >= _least_cosine(middle, half))]
-        offset = np.abs(pinhole_image(self._flat.take(candidates, axis=0) - eye, axes) - middle)
-        inside = candidates[(offset[:, 0] < half) & (offset[:, 1] < half)]
-        self._own[indices] = True
-        inside = inside[~self._own[inside]]
-        self._own[indices] = False
+        own = self._others.take(indices)
+        self._others[indices] = False
+        inside = _in_window(self._flat, self._others, eye, axes, middle, half)
+        self._others[indices] = own
         if len(inside) > count:
             inside = np.random.default_rng(self._seed).choice(inside, count, replace=False)
         return self._flat.take(inside, axis=0)
 
-    def _look_from(self, eye: NDArray[np.float32]) -> None:
-        """Directions of all rays (3, N), once for the objects of a cloud."""
-        if self._eye is not None and (self._eye == eye).all():
-            return
-        offsets = np.ascontiguousarray((self._flat.take(self._valid, axis=0) - eye).T)
-        self._directions = offsets / np.maximum(np.sqrt((offsets * offsets).sum(axis=0)), 1e-9)
-        self._eye = eye
 
-
-def _least_cosine(middle: NDArray[np.floating], half: float) -> float:
-    """Of the angles between the line of sight and whatever lies in a window of the image."""
-    farthest = float(np.hypot(*(np.abs(middle) + half)))
-    return float(1.0 / np.hypot(1.0, farthest)) - 1e-6
+@compiled
+def _in_window(
+    points: NDArray[np.float32],
+    asked: NDArray[np.bool_],
+    eye: NDArray[np.float32],
+    axes: NDArray[np.float32],
+    middle: NDArray[np.float32],
+    half: float,
+) -> NDArray[np.int64]:
+    """Numbers of those points asked about that lie in a square window of the image, in front of the eye."""
+    found, count = np.empty(len(points), np.int64), 0
+    for i in range(len(points)):
+        if not asked[i]:
+            continue
+        x, y, z = points[i, 0] - eye[0], points[i, 1] - eye[1], points[i, 2] - eye[2]
+        depth = x * axes[2, 0] + y * axes[2, 1] + z * axes[2, 2]
+        if not depth > 1e-3:
+            continue
+        across = x * axes[0, 0] + y * axes[0, 1] + z * axes[0, 2]
+        if abs(across - middle[0] * depth) < half * depth:
+            down = x * axes[1, 0] + y * axes[1, 1] + z * axes[1, 2]
+            if abs(down - middle[1] * depth) < half * depth:
+                found[count] = i
+                count += 1
+    return found[:count].copy()
 
 
 def table_beside(
