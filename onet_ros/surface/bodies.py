@@ -68,10 +68,10 @@ def keep_bodies_of_all(
     pieces = batch.pieces()
     count = int(pieces.max()) + 1
     owners = torch.empty(count, dtype=torch.int64, device=pieces.device)
-    owners[pieces] = batch.objects_of_vertices
+    owners.index_copy_(0, pieces, batch.objects_of_vertices)
     if count == len(batch) - len(batch.errors):
         return batch  # one piece each, and what is outward bounds a positive volume
-    own_faces = pieces[batch.faces[:, 0]]
+    own_faces = pieces.take(batch.faces[:, 0])
     areas, volumes = _areas_and_volumes(batch, own_faces, count)
     bodies = volumes > 0
     errors = {
@@ -85,7 +85,7 @@ def keep_bodies_of_all(
     largest = areas.new_zeros(len(batch)).scatter_reduce(0, owners[bodies], areas[bodies], reduce="amax")
     kept = bodies & (areas >= min_fraction * largest[owners])
     kept = _not_inside_others(batch, own_faces, owners, kept, areas)
-    return batch.only(kept[own_faces], errors)
+    return batch.only(kept.take(own_faces), errors)
 
 
 def _areas_and_volumes(batch: MeshBatch, own_faces: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -114,7 +114,7 @@ def _supported(
     """(count,) bool, the pieces near a seed of their object; all of an object's whose bodies have none."""
     near = _near_seeds(batch, torch.bincount(owners[bodies], minlength=len(batch)) > 1, seeds, reach)
     supported = torch.zeros_like(bodies)
-    supported[pieces[near]] = True
+    supported.index_fill_(0, pieces[near], True)
     has_any = torch.zeros(len(batch), dtype=torch.bool, device=pieces.device)
     has_any[owners[supported & bodies]] = True
     return supported | ~has_any[owners]

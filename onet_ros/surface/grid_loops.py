@@ -70,13 +70,20 @@ def _look_around(
         if not lone[row]:
             continue
         # All corners of the cell and of the 26 around it, in which the layer outside the box counts as the last.
-        x, y, z = cells
-        first = sides[((owner * width + x) * width + y) * width + z]
-        for i in range(x, min(x + 4, last + 3)):
-            for j in range(y, min(y + 4, last + 3)):
-                for k in range(z, min(z + 4, last + 3)):
-                    if sides[((owner * width + i) * width + j) * width + k] != first:
-                        lone[row] = False
+        lone[row] = _alike(sides, owner * width**3, cells, width, last + 3)
+
+
+@compiled
+def _alike(sides: States, first: int, cells: Integers, width: int, end: int) -> bool:
+    """Whether 64 corners from these cells on are on one side."""
+    x, y, z = cells
+    side = sides[first + (x * width + y) * width + z]
+    for i in range(x, min(x + 4, end)):
+        for j in range(y, min(y + 4, end)):
+            for k in range(z, min(z + 4, end)):
+                if sides[first + (i * width + j) * width + k] != side:
+                    return False
+    return True
 
 
 @compiled

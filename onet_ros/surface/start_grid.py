@@ -145,26 +145,29 @@ class StartGrid:
         if coarse is None or points.is_cuda:
             return evaluate_batch(self.field, points, objects, self.chunk_size), None
         size = self.lattice.resolutions[0] // 2 + 1
-        known = evaluate_batch(self.field, points[coarse], objects[coarse], self.chunk_size)
+        own = points.index_select(0, coarse), objects.take(coarse)
+        known = evaluate_batch(self.field, *own, self.chunk_size)
         cubes = known.view(-1, size, size, size)
         wanted = halved(_may_matter(cubes, self.threshold)).flatten()
-        wanted[coarse] = False
+        wanted.index_fill_(0, coarse, False)
         nearby = (torch.arange(2 * size - 1, device=points.device) // 2).clamp(max=size - 1)
-        values = cubes[:, nearby][:, :, nearby][:, :, :, nearby].flatten()
+        for axis in (1, 2, 3):
+            cubes = cubes.index_select(axis, nearby)
+        values = cubes.flatten().index_copy_(0, coarse, known)
         rows = wanted.nonzero().squeeze(1)
-        values[coarse] = known
-        values[rows] = evaluate_batch(self.field, points[rows], objects[rows], self.chunk_size)
-        wanted[coarse] = True
+        own = points.index_select(0, rows), objects.take(rows)
+        values.index_copy_(0, rows, evaluate_batch(self.field, *own, self.chunk_size))
+        wanted.index_fill_(0, coarse, True)
         return values, wanted
 
     def grids(self) -> GridBatch:
         """As a batch of grids, whose crossed cells are not looked for; outside the boxes all is minus infinity."""
         samples = torch.full((self.lattice.size,), -torch.inf, device=self.lattice.device)
-        samples[self.corners.numbers] = self.values
+        samples.index_copy_(0, self.corners.numbers, self.values)
         made_up = None
         if self.asked is not None:
             made_up = torch.zeros_like(self._sides, dtype=torch.bool)
-            made_up[self.corners.numbers[~self.asked]] = True
+            made_up.index_copy_(0, self.corners.numbers, ~self.asked)
         return GridBatch(
             lattice=self.lattice,
             samples=samples,
