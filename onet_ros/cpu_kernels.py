@@ -28,7 +28,8 @@ SHARES = 4  # for each thread
 def compiled(loop: Loop) -> Loop:
     """The loop, compiled at its first call for the types of its arguments.
 
-    What is kept of it is made anew when its own file changes: what it calls belongs into the same one.
+    What is kept of it is made anew when its own file changes, and only then: other loops that it calls belong into the
+    same one, and of other files' constants it should use only those that stay what they are.
     """
     options: dict[str, Any] = {"nogil": True, "fastmath": _MATHS, "error_model": "numpy"}
     try:
