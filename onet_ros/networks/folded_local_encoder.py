@@ -24,7 +24,8 @@ class FoldedLocalEncoder:
     """
 
     def __init__(self, encoder: LocalEncoder, dtype: torch.dtype = torch.float32) -> None:
-        self._encoder, self._loops = encoder, None if _on_gpu(encoder) else PoolingLoops(encoder)
+        self._encoder = encoder
+        self._loops = None if encoder.fc_point.weight.is_cuda else PoolingLoops(encoder)
         self._nets = [FoldedPlaneUNet(cast(PlaneUNet, net), dtype) for net in encoder.nets]
 
     def __call__(self, observation: Observation) -> PlaneCode:
@@ -32,10 +33,6 @@ class FoldedLocalEncoder:
         # Loops cannot be exported.
         pooled = self._encoder.pooled if self._loops is None or torch.compiler.is_compiling() else self._loops
         return self._encoder.encode_with(pooled, self._nets, observation)
-
-
-def _on_gpu(encoder: LocalEncoder) -> bool:
-    return encoder.fc_point.weight.is_cuda
 
 
 class FoldedImagePlaneEncoder:

@@ -30,9 +30,9 @@ class PoolingLoops:
     def __init__(self, encoder: LocalEncoder) -> None:
         self._cells, self._planes = encoder.resolution**2, len(encoder.kinds)
         first, second = (_of_block(cast(ResidualBlock, block)) for block in encoder.blocks)
-        self._entering = (*_of_layer(encoder.fc_point), *first)
+        self._entering = (*_of_layer(encoder.fc_point), first)
         to_planes = [cast(nn.Linear, layer) for layer in encoder.to_plane]
-        self._leaving = (*second, *_joined(to_planes))
+        self._leaving = (second, *_joined(to_planes))
         self._size = encoder.fc_point.out_features // 2
 
     def __call__(self, points: SeenPoints) -> list[Tensor]:
@@ -72,14 +72,9 @@ def _joined(layers: list[nn.Linear]) -> tuple[Floats, Floats]:
 @compiled
 def _enter(low: int, high: int, inputs: Floats, layers: tuple[Any, ...], features: Floats, portion: int) -> None:
     """The first layer and the first block."""
-    weight, bias, first, first_bias, leave, leave_bias = layers
-    entering = np.empty((portion, inputs.shape[1]), np.float32)
-    x, out = np.empty((portion, len(bias)), np.float32), np.empty((portion, len(leave_bias)), np.float32)
-    buffers = (
-        np.empty_like(x),
-        np.empty((portion, len(first_bias)), np.float32),
-        np.empty((portion, len(leave)), np.float32),
-    )
+    weight, bias, block = layers
+    entering, x = np.empty((portion, inputs.shape[1]), np.float32), np.empty((portion, len(bias)), np.float32)
+    buffers = _buffers(portion, block)
     for start in range(low, high, portion):
         count = min(portion, high - start)
         entering[:count] = inputs[start : start + count]
@@ -87,16 +82,27 @@ def _enter(low: int, high: int, inputs: Floats, layers: tuple[Any, ...], feature
         for i in range(count):
             for h in range(len(bias)):
                 x[i, h] += bias[h]
-        _block(x, first, first_bias, leave, buffers, out)
-        for i in range(count):
-            for h in range(len(leave_bias)):
-                features[start + i, h] = out[i, h] + leave_bias[h]
+        features[start : start + count] = _block(x, block, buffers)[:count]
 
 
 @compiled
-def _block(x: Floats, first: Floats, first_bias: Floats, leave: Floats, buffers: tuple[Any, ...], out: Floats) -> None:
-    """A residual block but for its last bias."""
-    active, hidden, joined = buffers
+def _buffers(portion: int, block: tuple[Any, ...]) -> tuple[Floats, ...]:
+    """What `_block` writes to: active inputs, hidden features, both side by side, and what comes out."""
+    _, first_bias, leave, leave_bias = block
+    width = len(leave) - len(first_bias)
+    return (
+        np.empty((portion, width), np.float32),
+        np.empty((portion, len(first_bias)), np.float32),
+        np.empty((portion, len(leave)), np.float32),
+        np.empty((portion, len(leave_bias)), np.float32),
+    )
+
+
+@compiled
+def _block(x: Floats, block: tuple[Any, ...], buffers: tuple[Floats, ...]) -> Floats:
+    """A residual block; what comes out of it is the last of the buffers."""
+    first, first_bias, leave, leave_bias = block
+    active, hidden, joined, out = buffers
     width = x.shape[1]
     for i in range(len(x)):
         for h in range(width):
@@ -107,6 +113,10 @@ def _block(x: Floats, first: Floats, first_bias: Floats, leave: Floats, buffers:
         for h in range(len(first_bias)):
             joined[i, width + h] = max(hidden[i, h] + first_bias[h], np.float32(0.0))
     np.dot(joined, leave, out)
+    for i in range(len(x)):
+        for h in range(len(leave_bias)):
+            out[i, h] += leave_bias[h]
+    return out
 
 
 @compiled
@@ -140,25 +150,16 @@ def _leave(
     low: int, high: int, features: NDArray[np.float32], layers: tuple[Any, ...], pooled: Floats, portion: int
 ) -> None:
     """The second block, of each point and its cells, and what it brings to the planes."""
-    first, first_bias, leave, leave_bias, weight, bias = layers
+    block, weight, bias = layers
     size = features.shape[2]
-    x, out = np.empty((portion, 2 * size), np.float32), np.empty((portion, len(leave_bias)), np.float32)
-    product = np.empty((portion, len(bias)), np.float32)
-    buffers = (
-        np.empty_like(x),
-        np.empty((portion, len(first_bias)), np.float32),
-        np.empty((portion, len(leave)), np.float32),
-    )
+    x, product = np.empty((portion, 2 * size), np.float32), np.empty((portion, len(bias)), np.float32)
+    buffers = _buffers(portion, block)
     for start in range(low, high, portion):
         count = min(portion, high - start)
         for i in range(count):
             for h in range(size):
                 x[i, h], x[i, size + h] = features[0, start + i, h], features[1, start + i, h]
-        _block(x, first, first_bias, leave, buffers, out)
-        for i in range(count):
-            for h in range(len(leave_bias)):
-                out[i, h] += leave_bias[h]
-        np.dot(out, weight, product)
+        np.dot(_block(x, block, buffers), weight, product)
         for i in range(count):
             for h in range(len(bias)):
                 pooled[start + i, h] = product[i, h] + bias[h]

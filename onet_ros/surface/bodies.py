@@ -10,11 +10,10 @@ import trimesh
 from numpy.typing import ArrayLike, NDArray
 
 from onet_ros.surface.body_kernels import within_reach
-from onet_ros.surface.body_loops import areas_and_volumes
 from onet_ros.surface.field import SurfaceError
 from onet_ros.surface.mesh_batch import MeshBatch
 from onet_ros.surface.nearest import NearestPoint
-from onet_ros.surface.triangles import volume
+from onet_ros.surface.triangles import areas_and_volumes_of_pieces, volume
 
 
 def keep_bodies(
@@ -92,7 +91,7 @@ def _areas_and_volumes(batch: MeshBatch, own_faces: torch.Tensor, count: int) ->
     """(count,) float64 area and signed volume of each piece, m^2 and m^3."""
     if not batch.faces.is_cuda:
         arrays = batch.vertices.numpy(), batch.faces.numpy(), own_faces.numpy()
-        areas, volumes = areas_and_volumes(*arrays, count)
+        areas, volumes = areas_and_volumes_of_pieces(*arrays, count)
         return torch.from_numpy(areas), torch.from_numpy(volumes)
     origin = batch.vertices[batch.faces[0, 0]]  # far from the origin of the frame, digits would be lost
     a, b, c = ((batch.vertices - origin).index_select(0, batch.faces[:, corner]) for corner in range(3))

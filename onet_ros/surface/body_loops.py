@@ -43,21 +43,6 @@ def _root(parents: Integers, vertex: int) -> int:
 
 
 @compiled
-def areas_and_volumes(vertices: Floats, faces: Integers, pieces: Integers, count: int) -> tuple[Floats, Floats]:
-    """(count,) area and signed volume of each piece; pieces (F,) are those of the faces."""
-    areas, volumes = np.zeros(count), np.zeros(count)
-    ox, oy, oz = vertices[faces[0, 0]]  # far from the origin of the frame, digits would be lost
-    for i in range(len(faces)):
-        a, b, c = vertices[faces[i, 0]], vertices[faces[i, 1]], vertices[faces[i, 2]]
-        ux, uy, uz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
-        vx, vy, vz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
-        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-        areas[pieces[i]] += 0.5 * np.sqrt(nx * nx + ny * ny + nz * nz)
-        volumes[pieces[i]] += ((a[0] - ox) * nx + (a[1] - oy) * ny + (a[2] - oz) * nz) / 6.0
-    return areas, volumes
-
-
-@compiled
 def kept_of_mesh(
     vertices: Floats, faces: Integers, kept: NDArray[np.bool_]
 ) -> tuple[Floats, Integers, NDArray[np.bool_]]:

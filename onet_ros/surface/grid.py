@@ -14,6 +14,7 @@ from onet_ros.surface.field import Field, SurfaceError, evaluate_field
 from onet_ros.surface.settings import ExtractionSettings
 
 OUTSIDE, INSIDE, UNKNOWN = 0, 1, 2  # what is known of a corner
+AXIS_STEPS = np.eye(3, dtype=np.int64)  # from a corner to its neighbours upwards along x, y and z
 
 
 @dataclass(frozen=True, eq=False)

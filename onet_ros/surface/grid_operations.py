@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onet_ros.surface.grid import INSIDE, OUTSIDE, UNKNOWN, Lattice, any_corner, corners_of_cells, halved
+from onet_ros.surface.grid import AXIS_STEPS, INSIDE, OUTSIDE, UNKNOWN, Lattice, any_corner, corners_of_cells, halved
 
-_AXIS_STEPS = np.eye(3, dtype=np.int64)
 _CUBE = np.array(list(itertools.product((0, 1), repeat=3)))  # corners of a cell, from its lower corner
 
 CLAIMED = 4  # a corner that is about to be asked; OUTSIDE + INSIDE stays the only pair of states that adds up to 1
@@ -106,9 +105,9 @@ def _edges_and_their_cells() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(6, 3) the six neighbours of a corner, (6, 4, 3) the four cells around the edge to each; all as offsets."""
     edges, cells = [], []
     for axis, direction in itertools.product(range(3), (1, -1)):
-        edges.append(direction * _AXIS_STEPS[axis])
+        edges.append(direction * AXIS_STEPS[axis])
         lower_end = np.minimum(edges[-1], 0)
-        aside = [_AXIS_STEPS[other] for other in range(3) if other != axis]
+        aside = [AXIS_STEPS[other] for other in range(3) if other != axis]
         cells.append([lower_end - i * aside[0] - j * aside[1] for i, j in itertools.product((0, 1), repeat=2)])
     return np.array(edges), np.array(cells)
 

@@ -1,7 +1,7 @@
-"""Marching cubes as GPU kernels: what `marching_cubes` does in a hundred operations, for the host's sake.
+"""Marching cubes as GPU kernels: what `marching_loops` does on the host.
 
 Four kernels, each over cells, edges, vertices or triangles, and a running sum between them that says where in the lists
-each one's own are. Order and values are those of `marching_cubes`.
+each one's own are. Order and values are those of `marching_loops`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onet_ros.surface.grid import INSIDE, GridBatch
 from onet_ros.surface.marching_table import case_table
 from onet_ros.surface.mesh_batch import MeshBatch
 
-_kernels = GpuKernels("surfaces are put together operation by operation", block=128)
+_kernels = GpuKernels("surfaces are put together on the host", block=128)
 
 
 class UnmadeError(Exception):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from onet_ros.cpu_kernels import compiled
 from onet_ros.surface.field import BatchField, evaluate_batch
-from onet_ros.surface.grid import INSIDE, GridBatch
+from onet_ros.surface.grid import INSIDE, GridBatch, Lattice
 from onet_ros.surface.marching_table import case_table
 from onet_ros.surface.mesh_batch import MeshBatch
 
@@ -39,12 +39,10 @@ def march(
     ranks = np.empty(lattice.size, dtype=np.int32)  # read only where written
     _look(cells, sides, lattice.width, faces_of_case, cases, first, ranks)
     made_up = np.zeros(0, dtype=bool) if grids.made_up is None else grids.made_up.cpu().numpy()
-    boxes = np.array(lattice.resolutions), lattice.lower, lattice.voxel_sizes(), lattice.width, np.array(lattice.steps)
-    edges = _Edges(first[-1, 0])
-    known = samples, made_up, grids.threshold
-    count = _place(cells, cases, first, known, boxes, clearance, edges.arrays)
+    edges = _Edges(first[-1, 0], lattice, clearance)
+    edges.place(cells, cases, first, (samples, made_up, grids.threshold))
     if field is not None and refinement_steps:
-        edges.refine(field, grids.threshold, count, refinement_steps, chunk_size, boxes, clearance, device)
+        edges.refine(field, grids.threshold, refinement_steps, chunk_size)
     faces = np.empty((first[-1, 1], 3), dtype=np.int64)
     _join(cells, cases, first, ranks, lattice.width, triangles, faces)
     ends = np.searchsorted(cells, np.arange(len(grids) + 1) * lattice.width**3)
@@ -58,44 +56,44 @@ def march(
 class _Edges:
     """Grid edges whose ends lie on opposite sides, with the vertex on each.
 
+    Args:
+        count: how many there are.
+        lattice: of the grids.
+        clearance: see `march`.
+
     Attributes:
         vertices: (V, 3) metres.
         ends: (V, 3) of each the lattice coordinate along it where it starts, its axis and its object.
         brackets: (V, 5) how far along it the vertex is, from where to where it may be, and value - threshold there.
-        rows: (V,) first those between whose ends the field can be asked.
+        rows: those between whose ends the field can be asked.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, lattice: Lattice, clearance: float) -> None:
         self.vertices, self.brackets = np.empty((count, 3)), np.empty((count, 5))
-        self.ends, self.rows = np.empty((count, 3), dtype=np.int64), np.empty(count, dtype=np.int64)
+        self.ends, self.rows = np.empty((count, 3), dtype=np.int64), np.empty(0, dtype=np.int64)
+        self._clearance, self._device = clearance, lattice.device
+        sizes = np.array(lattice.resolutions), lattice.width, np.array(lattice.steps)
+        self._boxes = lattice.lower, lattice.voxel_sizes(), *sizes
 
     @property
-    def arrays(self) -> tuple[Floats, Integers, Floats, Integers]:
-        """As the loops take them."""
-        return self.vertices, self.ends, self.brackets, self.rows
+    def _arrays(self) -> tuple[Floats, Integers, Floats]:
+        return self.vertices, self.ends, self.brackets
 
-    def refine(
-        self,
-        field: BatchField,
-        threshold: float,
-        count: int,
-        steps: int,
-        chunk_size: int,
-        boxes: tuple[Any, ...],
-        clearance: float,
-        device: torch.device,
-    ) -> None:
+    def place(self, cells: Integers, cases: NDArray[np.uint8], first: Integers, known: tuple[Any, ...]) -> None:
+        """The edges of cells, with the vertices where linear interpolation puts them; known: see `_place`."""
+        self.rows = _place(cells, cases, first, known, self._boxes, self._clearance, self._arrays)
+
+    def refine(self, field: BatchField, threshold: float, steps: int, chunk_size: int) -> None:
         """Move the vertices to the fields' own crossings by the rule of false position.
 
         The crossing stays bracketed, so a vertex never leaves its edge and the mesh stays as closed and as free of
         crossings as it was. That, and a price of one evaluation a step, is what it has over moving along the gradient.
         """
-        rows = self.rows[:count]
-        objects = torch.from_numpy(self.ends[:, 2].take(rows)).to(device)
+        objects = torch.from_numpy(self.ends[:, 2].take(self.rows)).to(self._device)
         for _ in range(steps):
-            places = torch.from_numpy(self.vertices.take(rows, axis=0).astype(np.float32)).to(device)
+            places = torch.from_numpy(self.vertices.take(self.rows, axis=0).astype(np.float32)).to(self._device)
             heights = evaluate_batch(field, places, objects, chunk_size).cpu().numpy()
-            _step(rows, heights, threshold, boxes, clearance, self.arrays)
+            _step(self.rows, heights, threshold, self._boxes, self._clearance, self._arrays)
 
 
 @compiled
@@ -140,12 +138,15 @@ def _place(
     boxes: tuple[Any, ...],
     clearance: float,
     edges: tuple[Any, ...],
-) -> int:
-    """Each crossed edge, with the vertex where linear interpolation puts it; returns how many rows there are."""
+) -> Integers:
+    """Each crossed edge, with the vertex where linear interpolation puts it; returns `_Edges.rows`.
+
+    Known are the samples, which of them are made up (none of them: an empty list), and the threshold.
+    """
     samples, made_up, threshold = known
-    resolutions, lower, voxel_sizes, width, steps = boxes
-    vertices, ends, brackets, rows = edges
-    count = 0
+    lower, voxel_sizes, resolutions, width, steps = boxes
+    vertices, ends, brackets = edges
+    rows, count = np.empty(len(ends), np.int64), 0
     for row in range(len(cells)):
         cell, case, vertex = cells[row], cases[row], first[row, 0]
         owner = cell // (steps[0] * width)
@@ -171,14 +172,14 @@ def _place(
                 rows[count] = vertex
                 count += 1
             vertex += 1
-    return count
+    return rows[:count].copy()
 
 
 @compiled
 def _put(vertex: int, fraction: float, boxes: tuple[Any, ...], edges: tuple[Any, ...]) -> None:
     """A vertex so far along its edge."""
-    lower, voxel_sizes = boxes[1], boxes[2]
-    vertices, ends, brackets, _ = edges
+    lower, voxel_sizes = boxes[0], boxes[1]
+    vertices, ends, brackets = edges
     along, axis, owner = ends[vertex, 0], ends[vertex, 1], ends[vertex, 2]
     brackets[vertex, 0] = fraction
     vertices[vertex, axis] = lower[owner, axis] + (along + fraction) * voxel_sizes[owner, axis]

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 
 from onet_ros.surface.field import BatchField, Field, batch_of_one, evaluate_batch
 from onet_ros.surface.grid import (
+    AXIS_STEPS,
     OUTSIDE,
     UNKNOWN,
     GridBatch,
@@ -37,8 +38,6 @@ from onet_ros.surface.grid_operations import GridOperations
 from onet_ros.surface.pace import Pace
 from onet_ros.surface.settings import ExtractionSettings
 from onet_ros.surface.start_grid import StartCorners, StartGrid
-
-_AXIS_STEPS = np.eye(3, dtype=np.int64)
 
 
 def sample_grid_mise(
@@ -171,7 +170,7 @@ class _Tracker(ABC):
             return
         last = lattice.resolutions_there[owners]
         reach = torch.arange(-(self.stride // 2), self.stride // 2 + 1, device=lattice.device)
-        star = (reach[:, None, None] * torch.from_numpy(_AXIS_STEPS).to(reach)).flatten(0, 1)
+        star = (reach[:, None, None] * torch.from_numpy(AXIS_STEPS).to(reach)).flatten(0, 1)
         corners = torch.minimum((places[:, None] + star).clamp(min=0), last[:, None, None])
         numbers = lattice.numbers(owners.repeat_interleave(len(star)), corners.flatten(0, 1)).unique()
         self.ask(numbers[self.sides.take(numbers) == UNKNOWN])
@@ -214,7 +213,7 @@ class _SurfaceTracker(_Tracker):
     def approach(self) -> None:
         """All final corners along the edges of the start grid whose ends lie on opposite sides."""
         rows, axes = self.start.crossed.nonzero(as_tuple=True)
-        steps = self.lattice.offsets(_AXIS_STEPS)[axes]
+        steps = self.lattice.offsets(AXIS_STEPS)[axes]
         between = torch.arange(1, self.stride, device=steps.device)
         self.ask((self.start_numbers[rows].unsqueeze(1) + steps.unsqueeze(1) * between).flatten())
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from onet_ros.surface import grid_loops
 from onet_ros.surface.field import BatchField, SurfaceError, evaluate_batch
-from onet_ros.surface.grid import INSIDE, OUTSIDE, GridBatch, Lattice, any_corner, halved, mixed_cell_mask
+from onet_ros.surface.grid import AXIS_STEPS, INSIDE, OUTSIDE, GridBatch, Lattice, any_corner, halved, mixed_cell_mask
 from onet_ros.surface.grid_kernels import maybe_lone
 
 FEWEST_HALVED = 16  # cells of a start grid for which half as many are a beginning
@@ -24,7 +24,6 @@ FEWEST_HALVED = 16  # cells of a start grid for which half as many are a beginni
 # third of it some are.
 STEEP_FOR = 0.75
 
-_AXIS_STEPS = np.eye(3, dtype=np.int64)
 _CORNERS_AROUND = tuple(itertools.product((-1, 0, 1, 2), repeat=3))  # those of a cell and of the 26 around it
 
 
@@ -132,7 +131,7 @@ class StartGrid:
         if not numbers.is_cuda:
             return grid_loops.crossed_edges(numbers, upward, self._sides, self.lattice)
         inside = self._sides.take(numbers) == INSIDE
-        across = self._sides.take(numbers.unsqueeze(1) + self.lattice.offsets(_AXIS_STEPS)) == INSIDE
+        across = self._sides.take(numbers.unsqueeze(1) + self.lattice.offsets(AXIS_STEPS)) == INSIDE
         return (across != inside.unsqueeze(1)) & upward
 
     @property

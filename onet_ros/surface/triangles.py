@@ -127,6 +127,21 @@ def _enclosed(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> float:
 
 
 @compiled
+def areas_and_volumes_of_pieces(
+    vertices: NDArray[np.float64], faces: NDArray[np.int64], pieces: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(count,) m^2 and m^3, `areas_and_volumes` summed over the faces of each piece; pieces (F,) are the faces' own."""
+    areas, volumes = np.zeros(count), np.zeros(count)
+    ox, oy, oz = vertices[faces[0, 0]]  # far from the origin of the frame, digits would be lost
+    for i in range(len(faces)):
+        x, y, z = _normal(vertices, faces[i])
+        a = vertices[faces[i, 0]]
+        areas[pieces[i]] += 0.5 * np.sqrt(x * x + y * y + z * z)
+        volumes[pieces[i]] += ((a[0] - ox) * x + (a[1] - oy) * y + (a[2] - oz) * z) / 6.0
+    return areas, volumes
+
+
+@compiled
 def _moments(
     vertices: NDArray[np.float64], faces: NDArray[np.int64]
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
