@@ -1,7 +1,7 @@
 """LocalField as one loop of compiled code for a CPU, in portions that never leave a core's cache.
 
 Layer by layer, each step writes and reads the activations of all points once more. Here a portion of them goes through
-all layers while it lies in the innermost caches; matrix products are BLAS's.
+all layers while it lies in the innermost caches.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor
 from onet_ros.cpu_kernels import compiled, over_cores
 from onet_ros.networks.folded_local_decoder import FoldedLocalDecoder
 from onet_ros.networks.planes import PixelProjection
+from onet_ros.networks.small_products import ROWS, multiply, packed
 
-# Multiplications of one matrix product, at most: OpenBLAS shares larger ones among threads of its own.
-_MOST_PRODUCTS = 262_144
+PORTION = 126  # points that go through the layers together
 LEAST = 1024  # points that are worth a thread of their own
 
 Floats = NDArray[np.float32]
@@ -41,6 +41,7 @@ class LocalFieldLoops:
 
     def __init__(self, layers: FoldedLocalDecoder, projection: PixelProjection, table: Tensor, resolution: int) -> None:
         later, first, first_bias, leave = (part.numpy() for part in layers.stacked)
+        later = np.concatenate([later, np.zeros_like(later[:1])])  # before the last layer: what is positive
         self._planes = (
             projection.matrix.transpose(1, 2).contiguous().numpy(),
             projection.distance.flatten().numpy(),
@@ -51,23 +52,22 @@ class LocalFieldLoops:
             _size(layers.channels),
         )
         self._layers = (
-            layers.enter.contiguous().numpy(),
+            packed(layers.enter.numpy()),
             layers.enter_bias.numpy(),
             later,
-            first,
+            np.stack([packed(weights) for weights in first]),
             first_bias,
-            leave,
+            np.stack([packed(weights) for weights in leave]),
             layers.last.contiguous().numpy(),
             np.float32(layers.last_bias.item()),
             _size(layers.width),
         )
-        self._portion = max(16, _MOST_PRODUCTS // (layers.width * (layers.width + layers.channels)))
 
     def __call__(self, points: Tensor, objects: Tensor) -> Tensor:
         """points: (N, 3) float32, objects: (N,) int64 -> logits (N,) float32."""
         logits = torch.empty(len(points))
         arrays = points.detach().contiguous().numpy(), objects.contiguous().numpy(), logits.numpy()
-        over_cores(_logits, len(points), *arrays, self._planes, self._layers, self._portion, least=LEAST)
+        over_cores(_logits, len(points), *arrays, self._planes, self._layers, least=LEAST)
         return logits
 
 
@@ -80,54 +80,32 @@ def _logits(
     out: Floats,
     planes: tuple[Any, ...],  # of `LocalFieldLoops`, as are the layers
     layers: tuple[Any, ...],
-    portion: int,
 ) -> None:
     enter, enter_bias, later, first, first_bias, leave, last, last_bias, hidden = layers
-    width, blocks, channels = len(hidden), len(later), len(planes[6])
-    entering = np.empty((portion, channels + 4), np.float32)  # features, place, depth
-    leaving = np.empty((portion, width + channels), np.float32)  # hidden, features
-    stream, active, product = (
-        np.empty((portion, width), np.float32),
-        np.empty((portion, width), np.float32),
-        np.empty((portion, width), np.float32),
-    )
-    for start in range(low, high, portion):
-        count = min(portion, high - start)
-        _read_planes(start, count, points, objects, planes, entering, leaving, hidden)
-        np.dot(entering, enter, product)
-        _step(count, product, enter_bias, later[0], stream, active, True, hidden)
+    width, blocks, channels = len(hidden), len(first), len(planes[6])
+    entering_of_all = np.zeros((PORTION, channels + 4), np.float32)  # features, place, depth
+    leaving_of_all = np.zeros((PORTION, width + channels), np.float32)  # hidden, features
+    streams, actives = np.empty((PORTION, width), np.float32), np.empty((PORTION, width), np.float32)
+    none = np.zeros(width, np.float32)
+    for start in range(low, high, PORTION):
+        count = min(PORTION, high - start)
+        _read_planes(start, count, points, objects, planes, entering_of_all, leaving_of_all, hidden)
+        rows = min(PORTION, count + -count % ROWS)  # whole tiles
+        entering, leaving, stream, active = (
+            entering_of_all[:rows],
+            leaving_of_all[:rows],
+            streams[:rows],
+            actives[:rows],
+        )
+        multiply(entering, enter, enter_bias, stream, active, later[0])
         for block in range(blocks):
-            np.dot(active, first[block], product)
-            for i in range(count):
-                for h in range(width):
-                    leaving[i, h] = max(product[i, h] + first_bias[block, h], np.float32(0.0))
-            np.dot(leaving, leave[block], product)
-            if block + 1 < blocks:
-                _step(count, product, enter_bias, later[block + 1], stream, active, False, hidden)
+            multiply(active, first[block], first_bias[block], None, leaving, none)
+            multiply(leaving, leave[block], stream, stream, active, later[block + 1])
         for i in range(count):
             logit = last_bias
             for h in range(width):
-                logit += last[h] * max(stream[i, h] + product[i, h], np.float32(0.0))
+                logit += last[h] * active[i, h]
             out[start + i] = logit
-
-
-@compiled
-def _step(
-    count: int,
-    product: Floats,
-    bias: Floats,
-    later: Floats,
-    stream: Floats,
-    active: Floats,
-    first: bool,
-    hidden: tuple[int, ...],
-) -> None:
-    """Add a product to the residual stream, or begin it with one and a bias; what is over `later` is active."""
-    for i in range(count):
-        for h in range(len(hidden)):
-            value = product[i, h] + (bias[h] if first else stream[i, h])
-            stream[i, h] = value
-            active[i, h] = max(value, later[h])
 
 
 @compiled

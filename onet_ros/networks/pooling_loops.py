@@ -1,4 +1,4 @@
-"""LocalEncoder's features of points, pooled onto its planes, in compiled loops for a CPU; BLAS multiplies matrices."""
+"""LocalEncoder's features of points, pooled onto its planes, in compiled loops for a CPU."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from onet_ros.cpu_kernels import compiled, over_cores
 from onet_ros.networks.local_encoder import LocalEncoder, SeenPoints
 from onet_ros.networks.pointnet import ResidualBlock
+from onet_ros.networks.small_products import multiply, packed
 
-PORTION = 128  # points that go through the layers together, whose features stay in the innermost caches
+PORTION = 126  # points that go through the layers together, whose features stay in the innermost caches
 LEAST = 512  # points that are worth a thread of their own
 
 Floats = NDArray[np.float32]
@@ -41,12 +42,12 @@ class PoolingLoops:
         inputs, own = points.inputs.flatten(0, 1).contiguous().numpy(), points.own.flatten().numpy()
         indices = torch.stack(points.indices, dim=2).numpy()  # (B, N, K)
         features = np.empty((2, batch * count, self._size), dtype=np.float32)  # of points, and of their cells
-        over_cores(_enter, batch * count, inputs, self._entering, features[0], PORTION, least=LEAST)
+        over_cores(_enter, batch * count, inputs, self._entering, features[0], least=LEAST)
         parted = features.reshape(2, batch, count, -1)
         over_cores(_share, batch, parted, indices, self._cells, least=1)
         width = len(self._leaving[-1]) // self._planes
         pooled = np.empty((batch * count, self._planes * width), dtype=np.float32)
-        over_cores(_leave, batch * count, features, self._leaving, pooled, PORTION, least=LEAST)
+        over_cores(_leave, batch * count, features, self._leaving, pooled, least=LEAST)
         planes = np.zeros((self._planes, batch, self._cells, width + 2), dtype=np.float32)
         seen = pooled.reshape(batch, count, self._planes, width), own.reshape(batch, count), indices
         over_cores(_pool, batch * self._planes, *seen, planes, least=1)
@@ -55,68 +56,51 @@ class PoolingLoops:
 
 
 def _of_layer(layer: nn.Linear) -> tuple[Floats, Floats]:
-    return layer.weight.detach().t().contiguous().numpy(), layer.bias.detach().numpy()
+    return packed(layer.weight.detach().t().numpy()), layer.bias.detach().numpy()
 
 
 def _of_block(block: ResidualBlock) -> tuple[Floats, Floats, Floats, Floats]:
-    """Its first layer, and what comes of its input and its hidden features, side by side, as one product."""
-    leaving = torch.cat([block.shortcut.weight, block.fc_1.weight], dim=1).detach().t().contiguous()
-    return *_of_layer(block.fc_0), leaving.numpy(), block.fc_1.bias.detach().numpy()
+    """Its first layer, and what comes of its hidden features and its input, side by side, as one product."""
+    leaving = torch.cat([block.fc_1.weight, block.shortcut.weight], dim=1).detach().t()
+    return *_of_layer(block.fc_0), packed(leaving.numpy()), block.fc_1.bias.detach().numpy()
 
 
 def _joined(layers: list[nn.Linear]) -> tuple[Floats, Floats]:
     weights, biases = (torch.cat([getattr(layer, name) for layer in layers]).detach() for name in ("weight", "bias"))
-    return weights.t().contiguous().numpy(), biases.numpy()
+    return packed(weights.t().numpy()), biases.numpy()
 
 
 @compiled
-def _enter(low: int, high: int, inputs: Floats, layers: tuple[Any, ...], features: Floats, portion: int) -> None:
+def _enter(low: int, high: int, inputs: Floats, layers: tuple[Any, ...], features: Floats) -> None:
     """The first layer and the first block."""
     weight, bias, block = layers
-    entering, x = np.empty((portion, inputs.shape[1]), np.float32), np.empty((portion, len(bias)), np.float32)
-    buffers = _buffers(portion, block)
-    for start in range(low, high, portion):
-        count = min(portion, high - start)
-        entering[:count] = inputs[start : start + count]
-        np.dot(entering, weight, x)
-        for i in range(count):
-            for h in range(len(bias)):
-                x[i, h] += bias[h]
-        features[start : start + count] = _block(x, block, buffers)[:count]
+    x = np.empty((PORTION, len(bias)), np.float32)
+    buffers = _buffers(block)
+    for start in range(low, high, PORTION):
+        end = min(start + PORTION, high)
+        multiply(inputs[start:end], weight, bias, x[: end - start], None, None)
+        _block(x[: end - start], block, buffers, features[start:end])
 
 
 @compiled
-def _buffers(portion: int, block: tuple[Any, ...]) -> tuple[Floats, ...]:
-    """What `_block` writes to: active inputs, hidden features, both side by side, and what comes out."""
-    _, first_bias, leave, leave_bias = block
-    width = len(leave) - len(first_bias)
-    return (
-        np.empty((portion, width), np.float32),
-        np.empty((portion, len(first_bias)), np.float32),
-        np.empty((portion, len(leave)), np.float32),
-        np.empty((portion, len(leave_bias)), np.float32),
-    )
+def _buffers(block: tuple[Any, ...]) -> tuple[Floats, Floats]:
+    """What `_block` writes to: active inputs; hidden features and inputs, side by side."""
+    first, _, leave, _ = block
+    return np.empty((PORTION, first.shape[1]), np.float32), np.empty((PORTION, leave.shape[1]), np.float32)
 
 
 @compiled
-def _block(x: Floats, block: tuple[Any, ...], buffers: tuple[Floats, ...]) -> Floats:
-    """A residual block; what comes out of it is the last of the buffers."""
+def _block(x: Floats, block: tuple[Any, ...], buffers: tuple[Floats, Floats], out: Floats) -> None:
+    """A residual block, of as many points as x and `out` have."""
     first, first_bias, leave, leave_bias = block
-    active, hidden, joined, out = buffers
-    width = x.shape[1]
-    for i in range(len(x)):
+    count, width, hidden = len(x), x.shape[1], len(first_bias)
+    active, joined = buffers[0][:count], buffers[1][:count]
+    for i in range(count):
         for h in range(width):
             active[i, h] = max(x[i, h], np.float32(0.0))
-            joined[i, h] = x[i, h]
-    np.dot(active, first, hidden)
-    for i in range(len(x)):
-        for h in range(len(first_bias)):
-            joined[i, width + h] = max(hidden[i, h] + first_bias[h], np.float32(0.0))
-    np.dot(joined, leave, out)
-    for i in range(len(x)):
-        for h in range(len(leave_bias)):
-            out[i, h] += leave_bias[h]
-    return out
+            joined[i, hidden + h] = x[i, h]
+    multiply(active, first, first_bias, None, joined, np.zeros(hidden, np.float32))
+    multiply(joined, leave, leave_bias, out, None, None)
 
 
 @compiled
@@ -146,23 +130,19 @@ def _share(low: int, high: int, features: NDArray[np.float32], indices: Integers
 
 
 @compiled
-def _leave(
-    low: int, high: int, features: NDArray[np.float32], layers: tuple[Any, ...], pooled: Floats, portion: int
-) -> None:
+def _leave(low: int, high: int, features: NDArray[np.float32], layers: tuple[Any, ...], pooled: Floats) -> None:
     """The second block, of each point and its cells, and what it brings to the planes."""
     block, weight, bias = layers
     size = features.shape[2]
-    x, product = np.empty((portion, 2 * size), np.float32), np.empty((portion, len(bias)), np.float32)
-    buffers = _buffers(portion, block)
-    for start in range(low, high, portion):
-        count = min(portion, high - start)
+    x, done = np.empty((PORTION, 2 * size), np.float32), np.empty((PORTION, weight.shape[1]), np.float32)
+    buffers = _buffers(block)
+    for start in range(low, high, PORTION):
+        count = min(PORTION, high - start)
         for i in range(count):
             for h in range(size):
                 x[i, h], x[i, size + h] = features[0, start + i, h], features[1, start + i, h]
-        np.dot(_block(x, block, buffers), weight, product)
-        for i in range(count):
-            for h in range(len(bias)):
-                pooled[start + i, h] = product[i, h] + bias[h]
+        _block(x[:count], block, buffers, done[:count])
+        multiply(done[:count], weight, bias, pooled[start : start + count], None, None)
 
 
 @compiled
