@@ -13,6 +13,7 @@ from onet_ros.networks.image_plane import ImagePlaneEncoder, PictureCode
 from onet_ros.networks.local_encoder import LocalEncoder, PlaneCode, PlaneUNet
 from onet_ros.networks.observation import ImageObservation, Observation
 from onet_ros.networks.pooling_loops import PoolingLoops
+from onet_ros.networks.winograd_loops import WinogradConvolution
 
 
 class FoldedLocalEncoder:
@@ -53,8 +54,7 @@ class FoldedImagePlaneEncoder:
         return self._encoder.encode_with(self._enter, self._net, observation)
 
     def _enter(self, images: Tensor) -> Tensor:
-        entered: Tensor = self._stem(images.to(self._dtype)).relu_()
-        return entered
+        return self._stem.active(images.to(self._dtype))
 
 
 class FoldedPlaneUNet:
@@ -75,14 +75,14 @@ class FoldedPlaneUNet:
         x = plane.to(self._dtype, memory_format=torch.channels_last)
         for steps in (self._enter, self._down_1, self._down_2, self._down_3):
             for convolution in steps:
-                x = convolution(x).relu_()
+                x = convolution.active(x)
             levels.append(x)
         return levels
 
     def up(self, levels: list[Tensor], context: Tensor) -> Tensor:
         """Levels and the (B, context) vector -> (B, C, R, R) float32."""
         context = self._from_context(context.float()).to(self._dtype)
-        x = self._bottom[0](levels[3] + context[:, :, None, None]).relu_()
+        x = self._bottom[0].active(levels[3] + context[:, :, None, None])
         for step, skip in ((self._up_3, levels[2]), (self._up_2, levels[1]), (self._up_1, levels[0])):
             x = step(x, skip)
         return self._leave(x).float()
@@ -95,9 +95,19 @@ class _Convolution:
         self.weight = convolution.weight.to(dtype, memory_format=torch.channels_last)
         self.bias = cast(Tensor, convolution.bias).to(dtype)
         self.stride, self.padding = convolution.stride, cast(tuple[int, int], convolution.padding)
+        keeps_size = self.stride == (1, 1) and self.padding == (1, 1)
+        self._loops = WinogradConvolution.of(self.weight, self.bias) if keeps_size else None
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self._loops is not None and self._loops.takes(x):
+            return self._loops(x)
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+
+    def active(self, x: Tensor) -> Tensor:
+        """With a ReLU after it."""
+        if self._loops is not None and self._loops.takes(x):
+            return self._loops(x, floor=0.0)
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding).relu_()
 
 
 def _convolutions(steps: nn.Sequential, dtype: torch.dtype) -> list[_Convolution]:
@@ -114,12 +124,14 @@ class _Up:
 
     A 3 x 3 convolution of an enlarged image meets each pixel of the small one several times. With the weights that meet
     the same pixel added up it is a transposed convolution of the small image, 4 x 4 with stride 2, for four ninths of
-    the multiplications; the skip, which has as many channels as come out, gets a convolution of its own.
+    the multiplications; the skip, which has as many channels as come out, gets a convolution of its own. Compiled loops
+    do better still.
     """
 
     def __init__(self, steps: nn.Sequential, dtype: torch.dtype) -> None:
         fused = _fused(steps[0], steps[1])
         small = fused.in_channels - fused.out_channels
+        self._loops = WinogradConvolution.of(fused.weight.to(dtype), cast(Tensor, fused.bias).to(dtype), small)
         meets = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]]).to(fused.weight)
         enlarging = torch.einsum("pk,ql,oikl->iopq", meets, meets, fused.weight[:, :small])
         self.enlarging = enlarging.to(dtype, memory_format=torch.channels_last)
@@ -128,5 +140,7 @@ class _Up:
 
     def __call__(self, x: Tensor, skip: Tensor) -> Tensor:
         """x: (B, small, R, R), skip: (B, out, 2R, 2R) -> (B, out, 2R, 2R)."""
+        if self._loops is not None and self._loops.takes(skip):
+            return self._loops(skip, x, floor=0.0)
         joined = F.conv2d(skip, self.joining, self.bias, padding=1)
         return joined.add_(F.conv_transpose2d(x, self.enlarging, stride=2, padding=1)).relu_()

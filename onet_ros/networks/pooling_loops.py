@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -45,11 +46,11 @@ class PoolingLoops:
         over_cores(_enter, batch * count, inputs, self._entering, features[0], least=LEAST)
         parted = features.reshape(2, batch, count, -1)
         over_cores(_share, batch, parted, indices, self._cells, least=1)
-        width = len(self._leaving[-1]) // self._planes
-        pooled = np.empty((batch * count, self._planes * width), dtype=np.float32)
+        channels = len(self._leaving[-1]) // self._planes
+        pooled = np.empty((batch * count, self._planes * channels), dtype=np.float32)
         over_cores(_leave, batch * count, features, self._leaving, pooled, least=LEAST)
-        planes = np.zeros((self._planes, batch, self._cells, width + 2), dtype=np.float32)
-        seen = pooled.reshape(batch, count, self._planes, width), own.reshape(batch, count), indices
+        planes = np.zeros((self._planes, batch, self._cells, channels), dtype=np.float32)
+        seen = pooled.reshape(batch, count, self._planes, channels), own.reshape(batch, count), indices
         over_cores(_pool, batch * self._planes, *seen, planes, least=1)
         edge = round(self._cells**0.5)
         return [torch.from_numpy(own).view(batch, edge, edge, -1).permute(0, 3, 1, 2) for own in planes]
@@ -66,8 +67,12 @@ def _of_block(block: ResidualBlock) -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def _joined(layers: list[nn.Linear]) -> tuple[Floats, Floats]:
-    weights, biases = (torch.cat([getattr(layer, name) for layer in layers]).detach() for name in ("weight", "bias"))
-    return packed(weights.t().numpy()), biases.numpy()
+    """All layers as one, with room for two more numbers after those of each, which are zero."""
+    weights, biases = (
+        torch.cat([F.pad(getattr(layer, name).detach().t(), (0, 2)) for layer in layers], dim=-1)
+        for name in ("weight", "bias")
+    )
+    return packed(weights.numpy()), biases.numpy()
 
 
 @compiled
@@ -150,7 +155,8 @@ def _pool(
     low: int, high: int, pooled: NDArray[np.float32], own: Floats, indices: Integers, planes: NDArray[np.float32]
 ) -> None:
     """Means of what the points of objects bring to the cells of planes, and whether a cell saw object or background."""
-    batch, count, _, width = pooled.shape
+    batch, count, _, channels = pooled.shape
+    width = channels - 2
     for number in range(low, high):
         plane, item = number // batch, number % batch
         target = planes[plane, item]
