@@ -382,7 +382,7 @@ class ShapeCompleter:
         except SurfaceError as error:
             return error
         with watch.stage("collision"):
-            simple = simplify_mesh(mesh, self._extraction.max_collision_triangles, keep_topology=False)
+            simple = simplify_mesh(mesh, self._extraction.max_collision_triangles)
         with watch.stage("confidence"):
             confidence = subject.confidence(mesh)
         vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)

@@ -40,7 +40,7 @@ NO_ROS = (
     "(x86-64 only); elsewhere install ROS 2 (docs.ros.org), source its setup.bash and run make again."
 )
 IMPORTS = (
-    "import cv2, fast_simplification, manifold3d, matplotlib, mcubes, numba, numpy, open3d, rosbags, safetensors, "
+    "import cv2, manifold3d, matplotlib, mcubes, numba, numpy, open3d, rosbags, safetensors, "
     "scipy, torch, trimesh, yaml; import coacd"  # loaded before Open3D, CoACD's library would keep that from loading
 )
 COMPILE = "from onet_ros import Reconstructor, resources as r; Reconstructor.load(r.default_model_path()).warm_up()"

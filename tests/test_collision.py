@@ -78,7 +78,7 @@ class TestPieces:
     @pytest.mark.skipif(not DEV_MESHES.is_dir(), reason="no evaluation data beside the repository")
     def test_a_true_mug_can_be_reached_into(self):
         mug = trimesh.load_mesh(DEV_MESHES / "dish_mug_2.ply", process=False)
-        found = convex_pieces(simplify_mesh(mug, 1000, keep_topology=False))
+        found = convex_pieces(simplify_mesh(mug, 1000))
         assert len(found.pieces) <= 32
         low, high = mug.bounds
         places = np.random.default_rng(0).uniform(low, high, (20_000, 3))
@@ -89,7 +89,7 @@ class TestPieces:
     @pytest.mark.skipif(not DEV_MESHES.is_dir(), reason="no evaluation data beside the repository")
     def test_every_true_object_has_solid_pieces_within_the_budget(self):
         for path in sorted(DEV_MESHES.glob("*.ply")):
-            mesh = simplify_mesh(trimesh.load_mesh(path, process=False), 1000, keep_topology=False)
+            mesh = simplify_mesh(trimesh.load_mesh(path, process=False), 1000)
             found = convex_pieces(mesh)
             print(
                 f"{path.stem:26} {len(found.pieces):2} pieces, deviation {1000 * found.deviation:5.2f} mm, "

@@ -20,7 +20,7 @@ from onet_ros.surface.mise import sample_grids_mise
 from onet_ros.surface.pace import Pace
 from onet_ros.surface.refine import refine_vertices
 from onet_ros.surface.settings import ExtractionSettings
-from onet_ros.surface.simplify import simplify_mesh
+from onet_ros.surface.simplify import simplify_meshes
 
 POINTS_ASKED = "points asked"  # what a stopwatch counts
 SEED_REACH = 0.05  # of the box's longest edge: a separate body farther than this from all seeds is invented
@@ -123,14 +123,17 @@ def extract_surfaces(
         )
     found: list[ExtractedSurface | SurfaceError] = []
     meshes = _meshes(grids, field, settings, seeds, watch, "marching cubes")
-    for number, mesh in enumerate(meshes):
-        if isinstance(mesh, SurfaceError):
-            found.append(mesh)
+    with watch.stage("simplify"):
+        simple = simplify_meshes(
+            {number: mesh for number, mesh in enumerate(meshes) if not isinstance(mesh, SurfaceError)},
+            settings.max_triangles,
+        )
+    for number, surface in enumerate(meshes):
+        if isinstance(surface, SurfaceError):
+            found.append(surface)
             continue
-        with watch.stage("simplify"):
-            mesh = simplify_mesh(mesh, settings.max_triangles)
         with watch.stage("refine"):
-            mesh = _refined(mesh, field, number, grids, settings, device)
+            mesh = _refined(simple[number], field, number, grids, settings, device)
         found.append(ExtractedSurface(mesh, mesh))
     if collision_meshes:
         with watch.stage("collision"):
@@ -174,18 +177,16 @@ def _with_coarse(
 ) -> list[ExtractedSurface | SurfaceError]:
     """The surfaces with meshes of the start grids as their attribute `name`; where these show none, the fine mesh, and
     for some their collision mesh."""
-    finished: list[ExtractedSurface | SurfaceError] = []
-    for number, (one, mesh) in enumerate(zip(found, coarse, strict=True)):
-        if isinstance(one, SurfaceError):
-            finished.append(one)
-            continue
-        if number in as_collision:
-            finished.append(replace(one, **{name: one.collision_mesh}))
-            continue
-        solid = one.mesh if isinstance(mesh, SurfaceError) else mesh
-        simple = simplify_mesh(solid, settings.max_collision_triangles, keep_topology=False)
-        finished.append(replace(one, **{name: simple}))
-    return finished
+    solids = {
+        number: one.mesh if isinstance(mesh, SurfaceError) else mesh
+        for number, (one, mesh) in enumerate(zip(found, coarse, strict=True))
+        if not isinstance(one, SurfaceError) and number not in as_collision
+    }
+    simple = simplify_meshes(solids, settings.max_collision_triangles)
+    return [
+        one if isinstance(one, SurfaceError) else replace(one, **{name: simple.get(number, one.collision_mesh)})
+        for number, one in enumerate(found)
+    ]
 
 
 def _refined(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from onet_ros import columns
 from onet_ros.cpu_kernels import compiled
@@ -190,66 +188,6 @@ def is_closed(faces: NDArray[np.int64]) -> bool:
     return bool(len(faces) and (there[1:] != there[:-1]).all() and np.array_equal(there, back))
 
 
-def without_fins(faces: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The faces without pairs that share their three vertices and face opposite ways, which bound nothing."""
-    count = int(faces.max(initial=0)) + 1
-    low, middle, high = np.sort(faces, axis=1).T
-    names = (low * count + middle) * count + high
-    order = np.argsort(names)
-    alike = np.flatnonzero(names[order[1:]] == names[order[:-1]])
-    if not len(alike):
-        return faces
-    first, second = faces[order[alike]], faces[order[alike + 1]]
-    turned = np.take_along_axis(second, (np.argmax(second == first[:, :1], axis=1)[:, None] + [0, 1, 2]) % 3, axis=1)
-    fins = (turned == first[:, [0, 2, 1]]).all(axis=1)
-    kept = np.ones(len(faces), dtype=bool)
-    kept[order[alike[fins]]] = kept[order[alike[fins] + 1]] = False
-    return faces[kept]
-
-
-def parted(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> Arrays:
-    """The mesh with sheets of its surface that meet along an edge, or at a vertex, taken apart.
-
-    Each gets vertices of its own there, a fiftieth of the way to what is around them. Faces that share a vertex belong
-    to one sheet where one is reached from the other across edges of that vertex which two faces share.
-    """
-    starts, ends = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
-    count = int(faces.max(initial=0)) + 1
-    names = np.minimum(starts, ends) * count + np.maximum(starts, ends)
-    order = np.argsort(names, kind="stable")
-    first = np.flatnonzero(np.diff(names[order], prepend=-1))
-    of_two = first[np.diff(first, append=len(names)) == 2]
-    there, back = order[of_two], order[of_two + 1]
-    opposed = starts[there] == ends[back]
-    there, back = there[opposed], back[opposed]
-    # An edge is numbered as the corner of a face that it starts at; corners of two faces at one end of it are one.
-    here, other = np.concatenate([there, _next(there)]), np.concatenate([_next(back), back])
-    graph = coo_matrix((np.ones(len(here), dtype=np.int8), (here, other)), shape=2 * (len(starts),))
-    _, corners = connected_components(graph, directed=False)
-    origins = np.empty(corners.max(initial=-1) + 1, dtype=np.int64)
-    origins[corners] = starts
-    moved = vertices[origins]
-    doubled = np.flatnonzero(np.bincount(origins)[origins] > 1)
-    if len(doubled):
-        along = vertices[ends] - vertices[starts]
-        ways = np.stack([np.bincount(corners, along[:, axis]) for axis in range(3)], axis=1)
-        moved[doubled] += 0.02 * ways[doubled] / np.bincount(corners)[doubled, None]
-    return moved, corners.reshape(-1, 3).astype(np.int64)
-
-
-def _next(corners: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The corner after each in its face, as numbers in the flattened faces."""
-    return np.where(corners % 3 == 2, corners - 2, corners + 1)
-
-
 def euler_number(faces: NDArray[np.int64]) -> int:
     """Vertices - edges + faces of a closed mesh: 2 for each body less 2 for each handle."""
     return int(np.count_nonzero(np.bincount(faces.ravel()))) - len(faces) // 2
-
-
-def compact(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> Arrays:
-    """Vertices that faces refer to, and the faces renumbered."""
-    used = np.bincount(faces.ravel(), minlength=len(vertices)) > 0
-    if used.all():
-        return vertices, faces
-    return vertices[used], (np.cumsum(used) - 1)[faces]

@@ -1,0 +1,377 @@
+"""Closed meshes with fewer triangles, edge by edge, in compiled loops.
+
+Quadric error metrics after Garland and Heckbert, "Surface Simplification Using Quadric Error Metrics" (SIGGRAPH 1997):
+of all edges the one is taken next whose two vertices can become one with the least sum of squared distances to the
+planes of all triangles that went into them, weighted by area. An edge is left alone where that would change the
+topology (Dey et al., "Topology preserving edge contraction", 1999: the two vertices have other neighbours in common
+than those of the edge's own triangles), turn a triangle over, or make a needle of it.
+
+A corner is a triangle's place in the list of faces: corner c is of triangle c // 3, and lies opposite the edge between
+the two other corners of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onet_ros.cpu_kernels import compiled
+
+UPRIGHT = 0.2  # cosine between a triangle's normal before and after, at least
+LATER, SOON = 4.0, 1e-10  # an edge that cannot be taken comes up again as if it had so much more error
+ROUNDNESS = 0.02  # of triangles that come out: 1 for three equal edges, 0 for a line
+PULL = 1e-6  # towards the middle of the edge, over that of all planes together: what is flat leaves the place open
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@compiled
+def collapse_edges(vertices: Floats, faces: Integers, target: int) -> tuple[Floats, Integers]:
+    """At most `target` triangles, or as few as can be.
+
+    Args:
+        vertices: (V, 3), of a size of about 1 and near the origin.
+        faces: (F, 3), closed and wound consistently; what is not comes back as it is.
+
+    Returns:
+        (V', 3) and (F', 3), without unused vertices, with the same Euler number; where fans of triangles met in one
+        vertex, each has its own.
+    """
+    corners = faces.copy().ravel()
+    if _opposites(corners, len(vertices)).min() < 0:
+        return vertices, faces
+    corners, places = _parted(corners, vertices)
+    opposite = _opposites(corners, len(places))
+    quadrics = _quadrics(corners, places)
+    changes = np.zeros(len(places), np.int64)
+    left = len(faces)
+    while left > target:
+        before = left
+        left = _pass(corners, opposite, places, quadrics, changes, left, target)
+        if left == before:
+            break
+    return _left_over(corners, places)
+
+
+@compiled
+def _next(corner: int) -> int:
+    return corner - 2 if corner % 3 == 2 else corner + 1
+
+
+@compiled
+def _previous(corner: int) -> int:
+    return corner + 2 if corner % 3 == 0 else corner - 1
+
+
+@compiled
+def _around(corner: int, opposite: Integers) -> int:
+    """The corner at the same vertex in the next triangle about it."""
+    return _next(opposite[_next(corner)])
+
+
+@compiled
+def _opposites(corners: Integers, count: int) -> Integers:
+    """Of each corner the one on the other side of its edge; -1 where there is none."""
+    starts = np.zeros(count + 1, np.int64)
+    for corner in range(len(corners)):
+        starts[corners[_next(corner)] + 1] += 1
+    starts = np.cumsum(starts)
+    ends, sorted_corners = starts[:-1].copy(), np.empty(len(corners), np.int64)
+    for corner in range(len(corners)):  # by the vertex at which their edge begins
+        vertex = corners[_next(corner)]
+        sorted_corners[ends[vertex]] = corner
+        ends[vertex] += 1
+    opposite = np.full(len(corners), -1)
+    for corner in range(len(corners)):
+        if opposite[corner] < 0:
+            begin, end = corners[_next(corner)], corners[_previous(corner)]
+            for i in range(starts[end], ends[end]):
+                other = sorted_corners[i]
+                if corners[_previous(other)] == begin and opposite[other] < 0 and other != corner:
+                    opposite[corner], opposite[other] = other, corner
+                    break
+    return opposite
+
+
+@compiled
+def _parted(corners: Integers, vertices: Floats) -> tuple[Integers, Floats]:
+    """Corners and vertices, one for each closed fan of triangles."""
+    opposite = _opposites(corners, len(vertices))
+    fans, sources = np.full(len(corners), -1), np.empty(len(corners), np.int64)
+    count = len(vertices)
+    taken = np.zeros(count, np.bool_)
+    for first in range(len(corners)):
+        if fans[first] >= 0:
+            continue
+        fan = corners[first]
+        if taken[fan]:
+            sources[count - len(vertices)] = fan
+            fan = count
+            count += 1
+        else:
+            taken[fan] = True
+        corner = first
+        while fans[corner] < 0:
+            fans[corner] = fan
+            corner = _around(corner, opposite)
+    return fans, np.concatenate((vertices, vertices[sources[: count - len(vertices)]]))
+
+
+@compiled
+def _quadrics(corners: Integers, places: Floats) -> Floats:
+    """(V, 10) sums over the triangles about vertices: the upper triangle of area (n, d) (n, d)', plane n x + d = 0."""
+    quadrics = np.zeros((len(places), 10))
+    for triangle in range(len(corners) // 3):
+        a, b, c = corners[3 * triangle], corners[3 * triangle + 1], corners[3 * triangle + 2]
+        x, y, z = _normal(places[a, 0], places[a, 1], places[a, 2], b, c, places)
+        area = np.sqrt(x * x + y * y + z * z)
+        if area > 0.0:
+            x, y, z = x / area, y / area, z / area
+            d = -(x * places[a, 0] + y * places[a, 1] + z * places[a, 2])
+            terms = (x * x, x * y, x * z, x * d, y * y, y * z, y * d, z * z, z * d, d * d)
+            for vertex in (a, b, c):
+                for i in range(10):
+                    quadrics[vertex, i] += area * terms[i]
+    return quadrics
+
+
+@compiled
+def _normal(ax: float, ay: float, az: float, b: int, c: int, places: Floats) -> tuple[float, float, float]:
+    """Of a triangle of a place and two vertices, as long as twice its area."""
+    ux, uy, uz = places[b, 0] - ax, places[b, 1] - ay, places[b, 2] - az
+    vx, vy, vz = places[c, 0] - ax, places[c, 1] - ay, places[c, 2] - az
+    return uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+
+
+@compiled
+def _best_place(one: int, other: int, places: Floats, quadrics: Floats) -> tuple[float, float, float, float]:
+    """The error of two vertices that become one, and where they do."""
+    xx, xy, xz = (
+        quadrics[one, 0] + quadrics[other, 0],
+        quadrics[one, 1] + quadrics[other, 1],
+        quadrics[one, 2] + quadrics[other, 2],
+    )
+    yy, yz, zz = (
+        quadrics[one, 4] + quadrics[other, 4],
+        quadrics[one, 5] + quadrics[other, 5],
+        quadrics[one, 7] + quadrics[other, 7],
+    )
+    xd, yd, zd, dd = (
+        quadrics[one, 3] + quadrics[other, 3],
+        quadrics[one, 6] + quadrics[other, 6],
+        quadrics[one, 8] + quadrics[other, 8],
+        quadrics[one, 9] + quadrics[other, 9],
+    )
+    mx, my, mz = (
+        (places[one, 0] + places[other, 0]) / 2,
+        (places[one, 1] + places[other, 1]) / 2,
+        (places[one, 2] + places[other, 2]) / 2,
+    )
+    # With the quadric as (A, b; b', c): (A + pull) (x - m) = -(A m + b), by Cramer's rule.
+    bx, by, bz = xx * mx + xy * my + xz * mz + xd, xy * mx + yy * my + yz * mz + yd, xz * mx + yz * my + zz * mz + zd
+    middle = mx * (bx + xd) + my * (by + yd) + mz * (bz + zd) + dd
+    pull = PULL * (xx + yy + zz) + 1e-30
+    xx, yy, zz = xx + pull, yy + pull, zz + pull
+    cx, cy, cz = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
+    whole = -1.0 / (xx * cx + xy * cy + xz * cz)
+    dx = whole * (bx * cx + by * cy + bz * cz)
+    dy = whole * (bx * cy + by * (xx * zz - xz * xz) + bz * (xy * xz - xx * yz))
+    dz = whole * (bx * cz + by * (xy * xz - xx * yz) + bz * (xx * yy - xy * xy))
+    # The minimum of a quadratic function lies below its value in the middle by half of what the slope there promises.
+    return max(middle + bx * dx + by * dy + bz * dz, 0.0), mx + dx, my + dy, mz + dz
+
+
+@compiled
+def _pass(
+    corners: Integers,
+    opposite: Integers,
+    places: Floats,
+    quadrics: Floats,
+    changes: Integers,
+    left: int,
+    target: int,
+) -> int:
+    """Take edges, the best first, until few enough triangles are left or no edge can be taken; how many are left."""
+    room = 2 * len(corners)
+    errors, edges, ages = np.empty(room), np.empty(room, np.int64), np.empty(room, np.int64)
+    count = 0
+    for corner in range(len(corners)):
+        if corners[corner] >= 0 and corner < opposite[corner]:
+            one, other = corners[_next(corner)], corners[_previous(corner)]
+            error = _best_place(one, other, places, quadrics)[0]
+            count = _push(errors, edges, ages, count, error, corner, changes[one] + changes[other])
+    in_vain = 0
+    while count > in_vain and left > target:
+        corner, age, error = edges[0], ages[0], errors[0]
+        count = _pop(errors, edges, ages, count)
+        if corners[corner] < 0:
+            continue
+        start, end = _next(corner), _previous(corner)
+        kept, gone = corners[start], corners[end]
+        now = changes[kept] + changes[gone]
+        if now != age:  # something was taken beside it, and it may have become worse
+            error = _best_place(kept, gone, places, quadrics)[0]
+            count = _push(errors, edges, ages, count, error, corner, now)
+            continue
+        _, x, y, z = _best_place(kept, gone, places, quadrics)
+        if not (
+            _is_alone(corner, corners, opposite)
+            and _can_move(start, gone, x, y, z, corners, opposite, places)
+            and _can_move(end, kept, x, y, z, corners, opposite, places)
+        ):
+            count = _push(errors, edges, ages, count, LATER * error + SOON, corner, now)
+            in_vain += 1
+            continue
+        in_vain = 0
+        joined = _collapse(corner, corners, opposite)
+        left -= 2
+        places[kept, 0], places[kept, 1], places[kept, 2] = x, y, z
+        for i in range(10):
+            quadrics[kept, i] += quadrics[gone, i]
+        changes[kept] += 1 + changes[gone]
+        if count + 2 > room:
+            return left  # full of what is gone
+        for edge in joined:
+            one, other = corners[_next(edge)], corners[_previous(edge)]
+            error = _best_place(one, other, places, quadrics)[0]
+            count = _push(errors, edges, ages, count, error, edge, changes[one] + changes[other])
+    return left
+
+
+@compiled
+def _is_alone(corner: int, corners: Integers, opposite: Integers) -> bool:
+    """Whether an edge can be taken without a change of topology."""
+    one, other = _next(corner), _previous(corner)
+    if _valence(corner, opposite) <= 3 or _valence(opposite[corner], opposite) <= 3:
+        return False
+    common = 0
+    turn = one
+    while True:
+        neighbour = corners[_next(turn)]
+        around = other
+        while True:
+            if corners[_next(around)] == neighbour:
+                common += 1
+            around = _around(around, opposite)
+            if around == other:
+                break
+        turn = _around(turn, opposite)
+        if turn == one:
+            break
+    return common == 2
+
+
+@compiled
+def _valence(corner: int, opposite: Integers) -> int:
+    count, turn = 1, _around(corner, opposite)
+    while turn != corner:
+        count += 1
+        turn = _around(turn, opposite)
+    return count
+
+
+@compiled
+def _can_move(
+    first: int, aside: int, x: float, y: float, z: float, corners: Integers, opposite: Integers, places: Floats
+) -> bool:
+    """Whether the triangles about a vertex, but for those with the vertex `aside`, stay upright and round."""
+    turn = first
+    own = corners[first]
+    while True:
+        one, other = corners[_next(turn)], corners[_previous(turn)]
+        if one != aside and other != aside:
+            px, py, pz = _normal(places[own, 0], places[own, 1], places[own, 2], one, other, places)
+            nx, ny, nz = _normal(x, y, z, one, other, places)
+            before, after = px * px + py * py + pz * pz, nx * nx + ny * ny + nz * nz
+            dot = px * nx + py * ny + pz * nz
+            if dot <= 0.0 or dot * dot < UPRIGHT**2 * before * after:
+                return False
+            edges = (
+                (x - places[one, 0]) ** 2
+                + (y - places[one, 1]) ** 2
+                + (z - places[one, 2]) ** 2
+                + (x - places[other, 0]) ** 2
+                + (y - places[other, 1]) ** 2
+                + (z - places[other, 2]) ** 2
+                + (places[one, 0] - places[other, 0]) ** 2
+                + (places[one, 1] - places[other, 1]) ** 2
+                + (places[one, 2] - places[other, 2]) ** 2
+            )
+            if 12.0 * after < (ROUNDNESS * edges) ** 2:
+                return False
+        turn = _around(turn, opposite)
+        if turn == first:
+            return True
+
+
+@compiled
+def _collapse(corner: int, corners: Integers, opposite: Integers) -> tuple[int, int]:
+    """Take an edge: its two triangles are gone, and its two vertices are one; corners opposite the edges that become
+    one on either side."""
+    kept, gone = corners[_next(corner)], corners[_previous(corner)]
+    turn = _previous(corner)
+    while corners[turn] == gone:
+        corners[turn] = kept
+        turn = _around(turn, opposite)
+    return _close(corner, corners, opposite), _close(opposite[corner], corners, opposite)
+
+
+@compiled
+def _close(corner: int, corners: Integers, opposite: Integers) -> int:
+    """Take a triangle and join its neighbours; the corner of one of them opposite the edge between them."""
+    one, other = opposite[_next(corner)], opposite[_previous(corner)]
+    opposite[one], opposite[other] = other, one
+    triangle = corner // 3
+    for k in range(3):
+        corners[3 * triangle + k] = -1
+    return one
+
+
+@compiled
+def _push(errors: Floats, edges: Integers, ages: Integers, count: int, error: float, edge: int, age: int) -> int:
+    """Into a binary heap, least error first."""
+    i = count
+    while i > 0 and errors[(i - 1) // 2] > error:
+        above = (i - 1) // 2
+        errors[i], edges[i], ages[i] = errors[above], edges[above], ages[above]
+        i = above
+    errors[i], edges[i], ages[i] = error, edge, age
+    return count + 1
+
+
+@compiled
+def _pop(errors: Floats, edges: Integers, ages: Integers, count: int) -> int:
+    """Out of it, what is least."""
+    count -= 1
+    error, i = errors[count], 0
+    while True:
+        below = 2 * i + 1
+        if below >= count:
+            break
+        if below + 1 < count and errors[below + 1] < errors[below]:
+            below += 1
+        if errors[below] >= error:
+            break
+        errors[i], edges[i], ages[i] = errors[below], edges[below], ages[below]
+        i = below
+    errors[i], edges[i], ages[i] = error, edges[count], ages[count]
+    return count
+
+
+@compiled
+def _left_over(corners: Integers, places: Floats) -> tuple[Floats, Integers]:
+    numbers, count = np.full(len(places), -1), 0
+    faces = np.empty(len(corners), np.int64)
+    vertices = np.empty((len(places), 3))
+    used = 0
+    for corner in range(len(corners)):
+        vertex = corners[corner]
+        if vertex >= 0:
+            if numbers[vertex] < 0:
+                numbers[vertex] = count
+                vertices[count] = places[vertex]
+                count += 1
+            faces[used] = numbers[vertex]
+            used += 1
+    return vertices[:count].copy(), faces[:used].copy().reshape(-1, 3)
