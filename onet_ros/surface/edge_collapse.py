@@ -12,13 +12,16 @@ the two other corners of it.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from onet_ros.cpu_kernels import compiled
 
 UPRIGHT = 0.2  # cosine between a triangle's normal before and after, at least
-LATER, SOON = 4.0, 1e-10  # an edge that cannot be taken comes up again as if it had so much more error
+STEPS, RANKS = 16, 16 * 128  # of errors, from 1e-30 to 1e8 of a mesh whose size is about 1
+LATER, SOON = 2 * STEPS, STEPS * (100 - 33)  # an edge that cannot be taken comes up again when others are as bad
 ROUNDNESS = 0.02  # of triangles that come out: 1 for three equal edges, 0 for a line
 PULL = 1e-6  # towards the middle of the edge, over that of all planes together: what is flat leaves the place open
 
@@ -39,18 +42,11 @@ def collapse_edges(vertices: Floats, faces: Integers, target: int) -> tuple[Floa
         vertex, each has its own.
     """
     corners = faces.copy().ravel()
-    if _opposites(corners, len(vertices)).min() < 0:
+    opposite = _opposites(corners, len(vertices))
+    if opposite.min() < 0:
         return vertices, faces
-    corners, places = _parted(corners, vertices)
-    opposite = _opposites(corners, len(places))
-    quadrics = _quadrics(corners, places)
-    changes = np.zeros(len(places), np.int64)
-    left = len(faces)
-    while left > target:
-        before = left
-        left = _pass(corners, opposite, places, quadrics, changes, left, target)
-        if left == before:
-            break
+    places = _parted(corners, opposite, vertices)
+    _take_edges(corners, opposite, places, _quadrics(corners, places), len(faces), target)
     return _left_over(corners, places)
 
 
@@ -95,14 +91,13 @@ def _opposites(corners: Integers, count: int) -> Integers:
 
 
 @compiled
-def _parted(corners: Integers, vertices: Floats) -> tuple[Integers, Floats]:
-    """Corners and vertices, one for each closed fan of triangles."""
-    opposite = _opposites(corners, len(vertices))
-    fans, sources = np.full(len(corners), -1), np.empty(len(corners), np.int64)
-    count = len(vertices)
-    taken = np.zeros(count, np.bool_)
+def _parted(corners: Integers, opposite: Integers, vertices: Floats) -> Floats:
+    """Vertices, one for each closed fan of triangles, to which the corners are changed."""
+    known = np.zeros(len(corners), np.bool_)
+    taken = np.zeros(len(vertices), np.bool_)
+    sources, count = np.empty(len(corners), np.int64), len(vertices)
     for first in range(len(corners)):
-        if fans[first] >= 0:
+        if known[first]:
             continue
         fan = corners[first]
         if taken[fan]:
@@ -112,10 +107,11 @@ def _parted(corners: Integers, vertices: Floats) -> tuple[Integers, Floats]:
         else:
             taken[fan] = True
         corner = first
-        while fans[corner] < 0:
-            fans[corner] = fan
+        while not known[corner]:
+            known[corner] = True
+            corners[corner] = fan
             corner = _around(corner, opposite)
-    return fans, np.concatenate((vertices, vertices[sources[: count - len(vertices)]]))
+    return np.concatenate((vertices, vertices[sources[: count - len(vertices)]]))
 
 
 @compiled
@@ -183,60 +179,79 @@ def _best_place(one: int, other: int, places: Floats, quadrics: Floats) -> tuple
 
 
 @compiled
-def _pass(
-    corners: Integers,
-    opposite: Integers,
-    places: Floats,
-    quadrics: Floats,
-    changes: Integers,
-    left: int,
-    target: int,
-) -> int:
-    """Take edges, the best first, until few enough triangles are left or no edge can be taken; how many are left."""
-    room = 2 * len(corners)
-    errors, edges, ages = np.empty(room), np.empty(room, np.int64), np.empty(room, np.int64)
-    count = 0
+def _take_edges(
+    corners: Integers, opposite: Integers, places: Floats, quadrics: Floats, left: int, target: int
+) -> None:
+    """Take edges, the best first, until few enough triangles are left or no edge can be taken."""
+    changes = np.zeros(len(places), np.int64)
+    queue = _queue(2 * left)
+    heads, following, edges, ages = queue
+    waiting, in_vain, lowest = 0, 0, len(heads)
     for corner in range(len(corners)):
-        if corners[corner] >= 0 and corner < opposite[corner]:
-            one, other = corners[_next(corner)], corners[_previous(corner)]
-            error = _best_place(one, other, places, quadrics)[0]
-            count = _push(errors, edges, ages, count, error, corner, changes[one] + changes[other])
-    in_vain = 0
-    while count > in_vain and left > target:
-        corner, age, error = edges[0], ages[0], errors[0]
-        count = _pop(errors, edges, ages, count)
+        if corner < opposite[corner]:
+            error = _best_place(corners[_next(corner)], corners[_previous(corner)], places, quadrics)[0]
+            lowest = min(lowest, _enter(queue, waiting, _rank(error), corner, 0))
+            waiting += 1
+    slots = waiting
+    while waiting > in_vain and left > target:
+        while heads[lowest] < 0:
+            lowest += 1
+        slot = heads[lowest]
+        heads[lowest] = following[slot]
+        corner = edges[slot]
         if corners[corner] < 0:
+            waiting -= 1
             continue
         start, end = _next(corner), _previous(corner)
         kept, gone = corners[start], corners[end]
         now = changes[kept] + changes[gone]
-        if now != age:  # something was taken beside it, and it may have become worse
-            error = _best_place(kept, gone, places, quadrics)[0]
-            count = _push(errors, edges, ages, count, error, corner, now)
+        error, x, y, z = _best_place(kept, gone, places, quadrics)
+        if now != ages[slot]:  # something was taken beside it, and it may have become worse
+            lowest = min(lowest, _enter(queue, slot, _rank(error), corner, now))
             continue
-        _, x, y, z = _best_place(kept, gone, places, quadrics)
         if not (
             _is_alone(corner, corners, opposite)
             and _can_move(start, gone, x, y, z, corners, opposite, places)
             and _can_move(end, kept, x, y, z, corners, opposite, places)
         ):
-            count = _push(errors, edges, ages, count, LATER * error + SOON, corner, now)
+            _enter(queue, slot, max(lowest, SOON) + LATER, corner, now)
             in_vain += 1
             continue
-        in_vain = 0
-        joined = _collapse(corner, corners, opposite)
-        left -= 2
+        one, other = _collapse(corner, corners, opposite)
+        left, waiting, in_vain = left - 2, waiting + 1, 0
         places[kept, 0], places[kept, 1], places[kept, 2] = x, y, z
         for i in range(10):
             quadrics[kept, i] += quadrics[gone, i]
         changes[kept] += 1 + changes[gone]
-        if count + 2 > room:
-            return left  # full of what is gone
-        for edge in joined:
-            one, other = corners[_next(edge)], corners[_previous(edge)]
-            error = _best_place(one, other, places, quadrics)[0]
-            count = _push(errors, edges, ages, count, error, edge, changes[one] + changes[other])
-    return left
+        for edge, free in ((one, slot), (other, slots)):  # two edges each have become one, and may not be waiting
+            begin, finish = corners[_next(edge)], corners[_previous(edge)]
+            error = _best_place(begin, finish, places, quadrics)[0]
+            lowest = min(lowest, _enter(queue, free, _rank(error), edge, changes[begin] + changes[finish]))
+        slots += 1
+
+
+@compiled
+def _queue(room: int) -> tuple[Integers, Integers, Integers, Integers]:
+    """Edges by the rank of their errors: the first slot of each rank, and of each slot the next of the same rank, the
+    edge, and how often its vertices had changed."""
+    return np.full(RANKS, -1), np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+
+
+@compiled
+def _enter(queue: tuple[Integers, Integers, Integers, Integers], slot: int, rank: int, edge: int, age: int) -> int:
+    """Put an edge into a slot; its rank."""
+    heads, following, edges, ages = queue
+    rank = min(rank, RANKS - 1)
+    edges[slot], ages[slot], following[slot] = edge, age, heads[rank]
+    heads[rank] = slot
+    return rank
+
+
+@compiled
+def _rank(error: float) -> int:
+    """How large an error is, in `STEPS` to each doubling."""
+    fraction, exponent = math.frexp(max(error, 1e-30))
+    return STEPS * (exponent + 100) + int(2.0 * STEPS * fraction) - STEPS
 
 
 @compiled
@@ -326,37 +341,6 @@ def _close(corner: int, corners: Integers, opposite: Integers) -> int:
     for k in range(3):
         corners[3 * triangle + k] = -1
     return one
-
-
-@compiled
-def _push(errors: Floats, edges: Integers, ages: Integers, count: int, error: float, edge: int, age: int) -> int:
-    """Into a binary heap, least error first."""
-    i = count
-    while i > 0 and errors[(i - 1) // 2] > error:
-        above = (i - 1) // 2
-        errors[i], edges[i], ages[i] = errors[above], edges[above], ages[above]
-        i = above
-    errors[i], edges[i], ages[i] = error, edge, age
-    return count + 1
-
-
-@compiled
-def _pop(errors: Floats, edges: Integers, ages: Integers, count: int) -> int:
-    """Out of it, what is least."""
-    count -= 1
-    error, i = errors[count], 0
-    while True:
-        below = 2 * i + 1
-        if below >= count:
-            break
-        if below + 1 < count and errors[below + 1] < errors[below]:
-            below += 1
-        if errors[below] >= error:
-            break
-        errors[i], edges[i], ages[i] = errors[below], edges[below], ages[below]
-        i = below
-    errors[i], edges[i], ages[i] = error, edges[count], ages[count]
-    return count
 
 
 @compiled
