@@ -76,15 +76,15 @@ SURFACES = """
 import torch
 from test_surface_batches import SHAPES, boxes, side_by_side
 from onet_ros.gpu_kernels import GpuKernels
-from onet_ros.surface.coarse import covering_grids
+from onet_ros.surface.coarse import covering_grids, raised
 from onet_ros.surface.marching_cubes import polygonise
 from onet_ros.surface.mise import sample_grids_mise
 from onet_ros.surface.settings import ExtractionSettings
 
 field = side_by_side(*SHAPES[1:])
 grids = sample_grids_mise(field, *boxes(3), 0.0, ExtractionSettings(8, 1))
-thick, raised, _ = covering_grids(grids, field, 0.95)
-cases = [(grids, field, steps) for steps in (0, 1, 2)] + [(thick, raised, 1)]
+thick, raised_by = covering_grids(grids, field, 0.95)
+cases = [(grids, field, steps) for steps in (0, 1, 2)] + [(thick, raised(field, raised_by), 1)]
 expected = [polygonise(*case) for case in cases]
 GpuKernels.fit = lambda self, tensor: True
 for case, plain in zip(cases, expected):

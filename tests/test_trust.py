@@ -13,6 +13,7 @@ from onet_ros.learning.metrics import points_inside
 from onet_ros.learning.trust_scores import sparsification_gain
 from onet_ros.scene import FreeSpace, UnitFrame, depth_to_points
 from onet_ros.surface import ExtractionSettings, SurfaceError, covering_grids, extract_surfaces, sample_grids_mise
+from onet_ros.surface.coarse import raised
 from onet_ros.trust import (
     CarvedField,
     ErrorModel,
@@ -196,8 +197,9 @@ class TestConservativeSurface:
         probability = torch.sigmoid(soft(torch.from_numpy(points), torch.zeros(len(points)))).numpy()
         radius = np.linalg.norm(points - [0, 0, 0.5], axis=1)
         for share in (0.8, 0.9, 0.95):
-            _, raised, _ = covering_grids(grids, soft, share)
-            inside = raised(torch.from_numpy(points), torch.zeros(len(points), dtype=torch.int64)).numpy() > 0.0
+            _, raised_by = covering_grids(grids, soft, share)
+            raised_field = raised(soft, raised_by)
+            inside = raised_field(torch.from_numpy(points), torch.zeros(len(points), dtype=torch.int64)).numpy() > 0.0
             assert probability[inside].sum() / probability.sum() == pytest.approx(share, abs=0.03)
             assert radius[inside].max() < radius[~inside].max()
 

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from onet_ros.cpu_kernels import compiled
-from onet_ros.networks.lanes import LANES, Lanes, Matrix, index, repeated
+from onet_ros.lanes import LANES, Lanes, Matrix, index, repeated
 
 ROWS, VECTORS = 6, 2  # of a tile: 12 sums, 2 rows of weights and one factor in the 16 registers of AVX2
 COLUMNS = LANES * VECTORS

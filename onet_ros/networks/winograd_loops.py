@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onet_ros.cpu_kernels import compiled, over_cores
-from onet_ros.networks.lanes import LANES, Lanes, Matrix, index, repeated
+from onet_ros.lanes import LANES, Lanes, Matrix, index, repeated
 from onet_ros.networks.small_products import ROWS, multiply, packed
 
 TILE = 4  # pixels along an edge of the result

@@ -38,7 +38,7 @@ def coarse_grids(grids: GridBatch, threshold: float) -> GridBatch:
 
 def covering_grids(
     grids: GridBatch, field: BatchField, coverage: float, chunk_size: int = 0
-) -> tuple[GridBatch, BatchField, list[bool]]:
+) -> tuple[GridBatch, torch.Tensor]:
     """B grids at the resolution of their start grids, of fields raised so far that their surfaces contain a share of
     the objects.
 
@@ -51,18 +51,14 @@ def covering_grids(
         coverage: 0 to 1.
 
     Returns:
-        The grids, the raised field whose surface they hold at the threshold of `grids`, and for each object whether it
-        was raised at all.
+        The grids, which hold the surface of the raised fields at the threshold of `grids`, and by how much those were
+        raised, (B,) float32.
 
     Raises:
         ValueError: the grids were not refined from a start grid.
     """
     start = _start_of(grids)
     raised_by = grids.threshold - _covering_levels(grids, start, coverage)
-
-    def raised(points: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
-        return field(points, objects) + raised_by[objects]
-
     lattice = start.lattice
     objects = torch.arange(len(raised_by), device=raised_by.device).repeat_interleave(lattice.width**3)
     samples = start.samples + raised_by[objects]
@@ -76,10 +72,15 @@ def covering_grids(
             break
         owners = lattice.objects(corners)
         points = lattice.points(owners, lattice.coordinates(corners))
-        samples[corners] = evaluate_batch(raised, points, owners, chunk_size)
+        samples[corners] = evaluate_batch(raised(field, raised_by), points, owners, chunk_size)
         unknown[corners] = False
         asked += len(corners)
-    return _thickened(grids, start, samples, unknown, grids.threshold, asked), raised, (raised_by > 0.0).tolist()
+    return _thickened(grids, start, samples, unknown, grids.threshold, asked), raised_by
+
+
+def raised(field: BatchField, raised_by: torch.Tensor) -> BatchField:
+    """Fields with something added to each, (B,)."""
+    return lambda points, objects: field(points, objects) + raised_by[objects]
 
 
 def _start_of(grids: GridBatch) -> GridBatch:

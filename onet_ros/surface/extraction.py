@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from onet_ros.stopwatch import Stopwatch
 from onet_ros.surface.bodies import keep_bodies_of_all
-from onet_ros.surface.coarse import coarse_grids, covering_grids
+from onet_ros.surface.coarse import coarse_grids, covering_grids, raised
 from onet_ros.surface.field import BatchField, Field, SurfaceError, batch_of_one
 from onet_ros.surface.grid import GridBatch
 from onet_ros.surface.marching_cubes import polygonise
@@ -141,10 +141,12 @@ def extract_surfaces(
             found = _with_coarse(found, coarse, settings, "collision_mesh")
     if coverage:
         with watch.stage("conservative"):
-            covering, raised, is_raised = covering_grids(grids, field, coverage, settings.chunk_size)
-            coarse = _meshes(covering, raised, settings, seeds, watch, "conservative")
+            covering, raised_by = covering_grids(
+                grids, _watched(field, watch, "evaluate"), coverage, settings.chunk_size
+            )
+            coarse = _meshes(covering, raised(field, raised_by), settings, seeds, watch, "conservative")
             # The collision mesh is of the same level where nothing was raised.
-            same = [number for number, one in enumerate(is_raised) if not one and collision_meshes]
+            same = (raised_by <= 0.0).nonzero().flatten().tolist() if collision_meshes else []
             found = _with_coarse(found, coarse, settings, "conservative_mesh", same)
     return found
 

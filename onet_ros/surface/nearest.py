@@ -6,13 +6,22 @@ a CPU does in one go.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from onet_ros import columns
 from onet_ros.cpu_kernels import compiled, over_cores
+from onet_ros.lanes import LANES, Lanes, Matrix, index
 
 POINTS_IN_BLOCK, TRIANGLES_IN_BLOCK = 32, 8
+TOGETHER = 8  # queries that follow each other along a curve, for which boxes are left out together
 _BITS = 5  # of a cell's number along each axis
 _CELLS, _CODES = 2**_BITS, 2 ** (3 * _BITS)
 LEAST = 64  # queries that are worth a thread of their own
@@ -32,6 +41,7 @@ class NearestPoint:
         self._origin, self._order = origin, _along_a_curve(points)
         self._points = points.take(self._order, axis=0) - origin
         self._boxes = _boxes(self._points[:, None], POINTS_IN_BLOCK)
+        self._blocks = _in_blocks(self._points)
 
     def __call__(self, queries: Floats, within: float = np.inf) -> tuple[Floats, NDArray[np.int64]]:
         """(M,) metres to the nearest point, and (M,) which it is.
@@ -40,10 +50,12 @@ class NearestPoint:
             queries: (M, 3) metres.
             within: metres, how far to look; where there is nothing, the distance is infinite, and the point any.
         """
-        squares, rows = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
         asked = np.ascontiguousarray(queries - self._origin)
-        over_cores(_nearest_points, len(asked), asked, self._points, self._boxes, within**2, squares, rows, least=LEAST)
-        return np.sqrt(squares), self._order.take(rows)
+        curve = _along_a_curve(asked) if len(asked) else np.zeros(0, dtype=np.int64)
+        distances, rows = np.empty(len(asked)), np.empty(len(asked), dtype=np.int64)
+        known = asked, curve, self._points, self._blocks, self._boxes, within
+        over_cores(_nearest_points, len(asked), *known, distances, rows, least=LEAST)
+        return distances, self._order.take(rows)
 
 
 def surface_distances(points: Floats, vertices: Floats, faces: NDArray[np.int64]) -> Floats:
@@ -101,13 +113,19 @@ def _boxes(items: Floats, block: int) -> Floats:
 
 
 @compiled
+def _gap(boxes: Floats, number: int, x: float, y: float, z: float) -> float:
+    """Square of the distance from a place to a box, nought within it."""
+    right = max(boxes[0, number] - x, x - boxes[3, number], 0.0)
+    below = max(boxes[1, number] - y, y - boxes[4, number], 0.0)
+    behind = max(boxes[2, number] - z, z - boxes[5, number], 0.0)
+    return right * right + below * below + behind * behind
+
+
+@compiled
 def _gaps(boxes: Floats, x: float, y: float, z: float, gaps: Floats) -> int:
     """Squares of the distances from a place to boxes, nought within them; returns the nearest box."""
     for number in range(len(gaps)):
-        right = max(boxes[0, number] - x, x - boxes[3, number], 0.0)
-        below = max(boxes[1, number] - y, y - boxes[4, number], 0.0)
-        behind = max(boxes[2, number] - z, z - boxes[5, number], 0.0)
-        gaps[number] = right * right + below * below + behind * behind
+        gaps[number] = _gap(boxes, number, x, y, z)
     nearest, least = 0, np.inf
     for number in range(len(gaps)):
         if gaps[number] < least:
@@ -116,30 +134,101 @@ def _gaps(boxes: Floats, x: float, y: float, z: float, gaps: Floats) -> int:
 
 
 @compiled
+def _in_blocks(points: Floats) -> NDArray[np.float32]:
+    """(B, 3, POINTS_IN_BLOCK) points (N, 3) in single precision, coordinates side by side; what is left over is far."""
+    blocks = np.full(((len(points) + POINTS_IN_BLOCK - 1) // POINTS_IN_BLOCK, 3, POINTS_IN_BLOCK), np.float32(1e18))
+    for i in range(len(points)):
+        for axis in range(3):
+            blocks[i // POINTS_IN_BLOCK, axis, i % POINTS_IN_BLOCK] = points[i, axis]
+    return blocks
+
+
+@compiled
 def _nearest_points(
     low: int,
     high: int,
     queries: Floats,
+    curve: NDArray[np.int64],
     points: Floats,
+    blocks: NDArray[np.float32],
     boxes: Floats,
-    limit: float,
-    squares: Floats,
+    within: float,
+    distances: Floats,
     rows: NDArray[np.int64],
 ) -> None:
-    gaps = np.empty(boxes.shape[1])
-    for query in range(low, high):
-        x, y, z = queries[query, 0], queries[query, 1], queries[query, 2]
-        nearest = _gaps(boxes, x, y, z, gaps)
-        best, row = limit, 0
-        for turn in range(-1, len(gaps)):  # the nearest box first: hardly any other is looked at after it
-            block = turn if turn >= 0 else nearest
-            if gaps[block] < best:
-                first = block * POINTS_IN_BLOCK
-                for i in range(first, min(first + POINTS_IN_BLOCK, len(points))):
-                    square = (points[i, 0] - x) ** 2 + (points[i, 1] - y) ** 2 + (points[i, 2] - z) ** 2
-                    if square < best:
-                        best, row = square, i
-        squares[query], rows[query] = best if best < limit else np.inf, row
+    """Of queries that are close to each other, as they follow on the curve: most boxes are too far from all of them."""
+    gaps, best, found = np.empty(boxes.shape[1]), np.empty(TOGETHER, np.float32), np.empty(TOGETHER, np.int64)
+    for start in range(low, high, TOGETHER):
+        asked = curve[start : min(start + TOGETHER, high)]
+        nearest = _gaps_of_all(queries, asked, boxes, gaps)
+        best[:], found[:], farthest = min(within * within, 1e30), -1, np.float32(0.0)
+        for i in range(len(asked)):
+            x, y, z = queries[asked[i], 0], queries[asked[i], 1], queries[asked[i], 2]
+            _scan(blocks, nearest, x, y, z, best, found, i)  # type: ignore[call-arg]  # Numba adds one
+            farthest = max(farthest, best[i])
+        for block in range(len(gaps)):
+            if gaps[block] <= farthest and block != nearest:
+                for i in range(len(asked)):
+                    x, y, z = queries[asked[i], 0], queries[asked[i], 1], queries[asked[i], 2]
+                    if _gap(boxes, block, x, y, z) < best[i]:
+                        _scan(blocks, block, x, y, z, best, found, i)  # type: ignore[call-arg]
+        for i in range(len(asked)):
+            query, row = asked[i], found[i]
+            distance = np.inf
+            if row >= 0:  # in double precision again
+                square = (points[row, 0] - queries[query, 0]) ** 2 + (points[row, 1] - queries[query, 1]) ** 2
+                distance = np.sqrt(square + (points[row, 2] - queries[query, 2]) ** 2)
+            distances[query], rows[query] = distance, max(row, 0)
+
+
+@compiled
+def _gaps_of_all(queries: Floats, asked: NDArray[np.int64], boxes: Floats, gaps: Floats) -> int:
+    """Squares of the distances from the box about some queries to boxes; returns the box nearest to its middle."""
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    for query in asked:
+        for axis in range(3):
+            low[axis], high[axis] = min(low[axis], queries[query, axis]), max(high[axis], queries[query, axis])
+    nearest = _gaps(boxes, (low[0] + high[0]) / 2, (low[1] + high[1]) / 2, (low[2] + high[2]) / 2, gaps)
+    for number in range(len(gaps)):
+        right = max(boxes[0, number] - high[0], low[0] - boxes[3, number], 0.0)
+        below = max(boxes[1, number] - high[1], low[1] - boxes[4, number], 0.0)
+        behind = max(boxes[2, number] - high[2], low[2] - boxes[5, number], 0.0)
+        gaps[number] = right * right + below * below + behind * behind
+    return nearest
+
+
+@intrinsic
+def _scan(
+    typing: Any, blocks: Any, block: Any, x: Any, y: Any, z: Any, best: Any, found: Any, i: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """Look whether a block holds a point nearer to a place than best[i], the square of a distance: then that, and which
+    point it is."""
+    place = types.float64, types.float64, types.float64
+    return types.void(blocks, types.intp, *place, best, found, types.intp), _write_scan
+
+
+def _write_scan(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+    _, block, x, y, z, _, _, i = arguments
+    blocks, best = (Matrix(context, builder, signature.args[k], arguments[k]) for k in (0, 5))
+    single = [builder.fptrunc(one, ir.FloatType()) for one in (x, y, z)]
+    place = [Lanes.of_one(builder, one) for one in single]
+    squares = []
+    for first in range(0, POINTS_IN_BLOCK, LANES):
+        along = [blocks.lanes(block, index(axis * POINTS_IN_BLOCK + first)) - one for axis, one in enumerate(place)]
+        squares.append((along[0] * along[0]).plus_product(along[1], along[1]).plus_product(along[2], along[2]))
+    least = reduce(Lanes.at_most, squares).least()
+    target = best.pointer(index(0), i)
+    with builder.if_then(builder.fcmp_ordered("<", least, builder.load(target))):
+        bits = [
+            builder.shl(square.equal(Lanes.of_one(builder, least)), index(LANES * number))
+            for number, square in enumerate(squares)
+        ]
+        first = builder.cttz(reduce(builder.or_, bits), ir.Constant(ir.IntType(1), 1))
+        builder.store(least, target)
+        rows = context.make_array(signature.args[6])(context, builder, arguments[6])
+        row = builder.add(builder.mul(block, index(POINTS_IN_BLOCK)), first)
+        builder.store(row, builder.gep(rows.data, [i]))
+    return context.get_dummy_value()
 
 
 @compiled

@@ -35,6 +35,9 @@ class Lanes:
     def __sub__(self, other: Lanes) -> Lanes:
         return Lanes(self.builder, self.builder.fsub(self.value, other.value, flags=_CONTRACT))
 
+    def __mul__(self, other: Lanes) -> Lanes:
+        return Lanes(self.builder, self.builder.fmul(self.value, other.value, flags=_CONTRACT))
+
     def __rmul__(self, factor: float) -> Lanes:
         factors = ir.Constant(_VECTOR, [ir.Constant(ir.FloatType(), factor)] * LANES)
         return Lanes(self.builder, self.builder.fmul(factors, self.value, flags=_CONTRACT))
@@ -49,6 +52,22 @@ class Lanes:
         """The larger ones; NaN stays NaN."""
         larger = self.builder.fcmp_unordered(">", self.value, floor.value)
         return Lanes(self.builder, self.builder.select(larger, self.value, floor.value))
+
+    def at_most(self, other: Lanes) -> Lanes:
+        """The smaller ones; NaN stays NaN."""
+        smaller = self.builder.fcmp_unordered("<", self.value, other.value)
+        return Lanes(self.builder, self.builder.select(smaller, self.value, other.value))
+
+    def least(self) -> ir.Value:
+        """The smallest of the numbers."""
+        kind = ir.FunctionType(ir.FloatType(), [_VECTOR])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.vector.reduce.fmin.v{LANES}f32")
+        return self.builder.call(function, [self.value])
+
+    def equal(self, number: Lanes) -> ir.Value:
+        """Which are equal, a bit for each, the lowest for the first."""
+        same = self.builder.fcmp_ordered("==", self.value, number.value)
+        return self.builder.zext(self.builder.bitcast(same, ir.IntType(LANES)), ir.IntType(64))
 
     @classmethod
     def of_one(cls, builder: ir.IRBuilder, number: ir.Value) -> Lanes:
