@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 from onet_ros.cpu_kernels import compiled
 
 UPRIGHT = 0.2  # cosine between a triangle's normal before and after, at least
-STEPS, RANKS = 16, 16 * 128  # of errors, from 1e-30 to 1e8 of a mesh whose size is about 1
+STEPS, RANKS = 4, 4 * 128  # of errors, from 1e-30 to 1e8 of a mesh whose size is about 1
 LATER, SOON = 2 * STEPS, STEPS * (100 - 33)  # an edge that cannot be taken comes up again when others are as bad
 ROUNDNESS = 0.02  # of triangles that come out: 1 for three equal edges, 0 for a line
 PULL = 1e-6  # towards the middle of the edge, over that of all planes together: what is flat leaves the place open
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+Integers = NDArray[np.int32]  # half the memory: large meshes are read all over
 
 
 @compiled
-def collapse_edges(vertices: Floats, faces: Integers, target: int) -> tuple[Floats, Integers]:
+def collapse_edges(vertices: Floats, faces: NDArray[np.int64], target: int) -> tuple[Floats, NDArray[np.int64]]:
     """At most `target` triangles, or as few as can be.
 
     Args:
@@ -41,7 +41,7 @@ def collapse_edges(vertices: Floats, faces: Integers, target: int) -> tuple[Floa
         (V', 3) and (F', 3), without unused vertices, with the same Euler number; where fans of triangles met in one
         vertex, each has its own.
     """
-    corners = faces.copy().ravel()
+    corners = faces.astype(np.int32).ravel()
     opposite = _opposites(corners, len(vertices))
     if opposite.min() < 0:
         return vertices, faces
@@ -73,12 +73,12 @@ def _opposites(corners: Integers, count: int) -> Integers:
     for corner in range(len(corners)):
         starts[corners[_next(corner)] + 1] += 1
     starts = np.cumsum(starts)
-    ends, sorted_corners = starts[:-1].copy(), np.empty(len(corners), np.int64)
+    ends, sorted_corners = starts[:-1].copy(), np.empty(len(corners), np.int32)
     for corner in range(len(corners)):  # by the vertex at which their edge begins
         vertex = corners[_next(corner)]
         sorted_corners[ends[vertex]] = corner
         ends[vertex] += 1
-    opposite = np.full(len(corners), -1)
+    opposite = np.full(len(corners), np.int32(-1))
     for corner in range(len(corners)):
         if opposite[corner] < 0:
             begin, end = corners[_next(corner)], corners[_previous(corner)]
@@ -183,7 +183,7 @@ def _take_edges(
     corners: Integers, opposite: Integers, places: Floats, quadrics: Floats, left: int, target: int
 ) -> None:
     """Take edges, the best first, until few enough triangles are left or no edge can be taken."""
-    changes = np.zeros(len(places), np.int64)
+    changes = np.zeros(len(places), np.int32)
     queue = _queue(2 * left)
     heads, following, edges, ages = queue
     waiting, in_vain, lowest = 0, 0, len(heads)
@@ -196,7 +196,7 @@ def _take_edges(
     while waiting > in_vain and left > target:
         while heads[lowest] < 0:
             lowest += 1
-        slot = heads[lowest]
+        slot = np.int64(heads[lowest])
         heads[lowest] = following[slot]
         corner = edges[slot]
         if corners[corner] < 0:
@@ -234,7 +234,7 @@ def _take_edges(
 def _queue(room: int) -> tuple[Integers, Integers, Integers, Integers]:
     """Edges by the rank of their errors: the first slot of each rank, and of each slot the next of the same rank, the
     edge, and how often its vertices had changed."""
-    return np.full(RANKS, -1), np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    return np.full(RANKS, np.int32(-1)), np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
 
 
 @compiled
@@ -344,7 +344,7 @@ def _close(corner: int, corners: Integers, opposite: Integers) -> int:
 
 
 @compiled
-def _left_over(corners: Integers, places: Floats) -> tuple[Floats, Integers]:
+def _left_over(corners: Integers, places: Floats) -> tuple[Floats, NDArray[np.int64]]:
     numbers, count = np.full(len(places), -1), 0
     faces = np.empty(len(corners), np.int64)
     vertices = np.empty((len(places), 3))
