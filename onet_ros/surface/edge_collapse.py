@@ -196,7 +196,7 @@ def _take_edges(
     while waiting > in_vain and left > target:
         while heads[lowest] < 0:
             lowest += 1
-        slot = np.int64(heads[lowest])
+        slot = int(heads[lowest])
         heads[lowest] = following[slot]
         corner = edges[slot]
         if corners[corner] < 0:
