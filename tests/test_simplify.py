@@ -88,6 +88,17 @@ def test_what_is_not_closed_comes_back_with_a_warning(meshes, caplog):
         caplog.clear()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_a_vertex_that_is_no_place_does_no_harm(meshes, value, caplog):
+    vertices = np.array(meshes["sphere"].vertices)
+    vertices[77] = value
+    found, faces = collapse_edges(vertices, np.asarray(meshes["sphere"].faces), 500)
+    assert len(faces)
+    assert faces.max() < len(found)
+    with caplog.at_level(logging.WARNING):
+        simplify_mesh(trimesh.Trimesh(vertices, meshes["sphere"].faces, process=False), 500)
+
+
 def test_flat_sides_stay_flat_and_edges_sharp():
     box = trimesh.creation.box((0.4, 0.3, 0.2))
     simplified = simplify_mesh(box.subdivide().subdivide().subdivide().subdivide(), 12)

@@ -189,14 +189,13 @@ def _take_edges(
     waiting, in_vain, lowest = 0, 0, len(heads)
     for corner in range(len(corners)):
         if corner < opposite[corner]:
-            error = _best_place(corners[_next(corner)], corners[_previous(corner)], places, quadrics)[0]
-            lowest = min(lowest, _enter(queue, waiting, _rank(error), corner, 0))
+            lowest = min(lowest, _file(queue, waiting, corner, corners, changes, places, quadrics))
             waiting += 1
     slots = waiting
     while waiting > in_vain and left > target:
         while heads[lowest] < 0:
             lowest += 1
-        slot = int(heads[lowest])
+        slot = heads[lowest]
         heads[lowest] = following[slot]
         corner = edges[slot]
         if corners[corner] < 0:
@@ -205,10 +204,10 @@ def _take_edges(
         start, end = _next(corner), _previous(corner)
         kept, gone = corners[start], corners[end]
         now = changes[kept] + changes[gone]
-        error, x, y, z = _best_place(kept, gone, places, quadrics)
         if now != ages[slot]:  # something was taken beside it, and it may have become worse
-            lowest = min(lowest, _enter(queue, slot, _rank(error), corner, now))
+            lowest = min(lowest, _file(queue, slot, corner, corners, changes, places, quadrics))
             continue
+        _, x, y, z = _best_place(kept, gone, places, quadrics)
         if not (
             _is_alone(corner, corners, opposite)
             and _can_move(start, gone, x, y, z, corners, opposite, places)
@@ -223,10 +222,9 @@ def _take_edges(
         for i in range(10):
             quadrics[kept, i] += quadrics[gone, i]
         changes[kept] += 1 + changes[gone]
-        for edge, free in ((one, slot), (other, slots)):  # two edges each have become one, and may not be waiting
-            begin, finish = corners[_next(edge)], corners[_previous(edge)]
-            error = _best_place(begin, finish, places, quadrics)[0]
-            lowest = min(lowest, _enter(queue, free, _rank(error), edge, changes[begin] + changes[finish]))
+        # Two edges each have become one, which may not be waiting.
+        lowest = min(lowest, _file(queue, slot, one, corners, changes, places, quadrics))
+        lowest = min(lowest, _file(queue, slots, other, corners, changes, places, quadrics))
         slots += 1
 
 
@@ -248,8 +246,26 @@ def _enter(queue: tuple[Integers, Integers, Integers, Integers], slot: int, rank
 
 
 @compiled
+def _file(
+    queue: tuple[Integers, Integers, Integers, Integers],
+    slot: int,
+    edge: int,
+    corners: Integers,
+    changes: Integers,
+    places: Floats,
+    quadrics: Floats,
+) -> int:
+    """Put an edge into a slot by its error; its rank."""
+    one, other = corners[_next(edge)], corners[_previous(edge)]
+    error = _best_place(one, other, places, quadrics)[0]
+    return _enter(queue, slot, _rank(error), edge, changes[one] + changes[other])
+
+
+@compiled
 def _rank(error: float) -> int:
-    """How large an error is, in `STEPS` to each doubling."""
+    """How large an error is, in `STEPS` to each doubling; one that is no number comes last."""
+    if not error < 1e8:
+        return RANKS - 1
     fraction, exponent = math.frexp(max(error, 1e-30))
     return STEPS * (exponent + 100) + int(2.0 * STEPS * fraction) - STEPS
 
