@@ -159,7 +159,7 @@ class Reconstructor:
     def warm_up(self) -> None:
         """Have what is compiled at its first use compiled before the first cloud.
 
-        Loops for a CPU, which are kept for later processes: the first time on a machine it takes up to a minute.
+        Loops for a CPU, which are kept for later processes: the first time on a machine it takes about a minute.
         And kernels for a GPU. Of networks that observe points; others compile as they go.
         """
         if self._points is not None:

@@ -113,7 +113,7 @@ class Pipeline:
             )
         seconds = time.perf_counter() - started
         self._node.get_logger().info(
-            f"loaded {self.model} on {settings.device} in {seconds:.1f} s; warming up, which takes up to a minute the "
+            f"loaded {self.model} on {settings.device} in {seconds:.1f} s; warming up, which takes about a minute the "
             "first time on a machine"
         )
         reconstructor.warm_up()
