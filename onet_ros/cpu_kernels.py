@@ -7,14 +7,17 @@ write there, and for one process only where that cannot be either.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 import torch
+from numba.core.dispatcher import Dispatcher
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
@@ -23,19 +26,37 @@ Loop = TypeVar("Loop", bound=Callable[..., Any])
 _MATHS = {"reassoc", "contract", "nsz", "arcp"}
 
 SHARES = 4  # for each thread
+_LANES = "onet_ros.lanes"
 
 
 def compiled(loop: Loop) -> Loop:
     """The loop, compiled at its first call for the types of its arguments.
 
-    What is kept of it is made anew when its own file changes, and only then: other loops that it calls belong into the
-    same one, and of other files' constants it should use only those that stay what they are.
+    What is kept of it is made anew when its own file changes, or one that its file imports loops or lanes from.
+    Constants of yet other files should be such that stay what they are.
     """
     options: dict[str, Any] = {"nogil": True, "fastmath": _MATHS, "error_model": "numpy"}
     try:
-        return cast(Loop, numba.njit(cache=True, **options)(loop))
-    except RuntimeError:  # no folder to keep it in
+        kept = numba.njit(cache=True, **options)(loop)
+        # Numba itself goes by the loop's own file only. Where it is built differently, nothing is kept.
+        file = kept._cache._cache_file
+        file._source_stamp = file._source_stamp, _stamps(loop)
+    except (RuntimeError, AttributeError):  # no folder to keep it in
         return cast(Loop, numba.njit(**options)(loop))
+    return cast(Loop, kept)
+
+
+def _stamps(loop: Callable[..., Any]) -> list[tuple[str, float, int]]:
+    """Of the files that a loop is made from beside its own: name, time of the last change, size."""
+    found, pending = {loop.__module__}, [loop.__globals__]
+    while pending:
+        for value in list(pending.pop().values()):
+            name = str(getattr(value, "__module__", ""))
+            if (isinstance(value, Dispatcher) or name == _LANES) and name not in found:
+                found.add(name)
+                pending.append(vars(sys.modules[name]))
+    files = [Path(str(sys.modules[name].__file__)) for name in sorted(found - {loop.__module__})]
+    return [(file.name, file.stat().st_mtime, file.stat().st_size) for file in files]
 
 
 def over_cores(loop: Callable[..., None], count: int, *arguments: Any, least: int) -> None:

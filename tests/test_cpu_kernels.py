@@ -89,3 +89,23 @@ def test_loops_are_kept_for_the_next_process(tmp_path):
     first = kept()
     assert first
     assert kept() == first
+
+
+def test_a_loop_is_made_anew_when_one_of_another_file_changes(tmp_path):
+    decorated = "from onet_ros.cpu_kernels import compiled\n\n@compiled\ndef {}(x):\n    return {}\n"
+    (tmp_path / "outer_loop.py").write_text(
+        f"from inner_loop import inner\n{decorated.format('outer', 'inner(x) + 1')}"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+
+    command = "from outer_loop import outer; print(outer(1), sum(outer.stats.cache_hits.values()))"
+
+    def result_and_hits() -> list[str]:
+        run = [sys.executable, "-c", command]
+        told = subprocess.run(run, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+        return told.stdout.split()
+
+    for inner, expected in (("x * 10", "11"), ("x * 100", "101")):
+        (tmp_path / "inner_loop.py").write_text(decorated.format("inner", inner))
+        assert result_and_hits() == [expected, "0"]
+    assert result_and_hits() == ["101", "1"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from onet_ros.networks.local_decoder import LocalDecoder
+from onet_ros.networks.small_products import packed
 
 
 @dataclass(frozen=True)
@@ -66,3 +68,21 @@ class FoldedLocalDecoder:
         """The parts of all blocks one after the other, each in a row: (blocks, ...) contiguous."""
         later, first, first_bias, leave = (torch.stack(parts).contiguous() for parts in zip(*self.blocks, strict=True))
         return later, first, first_bias, leave
+
+    @cached_property
+    def packed(self) -> tuple[Any, ...]:
+        """All of it for `small_products.multiply`, the matrices packed, in the order of the attributes.
+
+        Behind the last block's r come zeros: the last layer takes what is positive.
+        """
+        later, first, first_bias, leave = (part.numpy() for part in self.stacked)
+        return (
+            packed(self.enter.numpy()),
+            self.enter_bias.numpy(),
+            np.concatenate([later, np.zeros_like(later[:1])]),
+            np.stack([packed(weights) for weights in first]),
+            first_bias,
+            np.stack([packed(weights) for weights in leave]),
+            self.last.contiguous().numpy(),
+            np.float32(self.last_bias.item()),
+        )

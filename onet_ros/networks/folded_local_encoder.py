@@ -101,13 +101,16 @@ class _Convolution:
     def __call__(self, x: Tensor) -> Tensor:
         if self._loops is not None and self._loops.takes(x):
             return self._loops(x)
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+        return self._by_torch(x)
 
     def active(self, x: Tensor) -> Tensor:
         """With a ReLU after it."""
         if self._loops is not None and self._loops.takes(x):
             return self._loops(x, floor=0.0)
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding).relu_()
+        return self._by_torch(x).relu_()
+
+    def _by_torch(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
 
 
 def _convolutions(steps: nn.Sequential, dtype: torch.dtype) -> list[_Convolution]:

@@ -16,9 +16,8 @@ from torch import Tensor
 from onet_ros.cpu_kernels import compiled, over_cores
 from onet_ros.networks.folded_local_decoder import FoldedLocalDecoder
 from onet_ros.networks.planes import PixelProjection
-from onet_ros.networks.small_products import ROWS, multiply, packed
+from onet_ros.networks.small_products import PORTION, ROWS, multiply
 
-PORTION = 126  # points that go through the layers together
 LEAST = 1024  # points that are worth a thread of their own
 
 Floats = NDArray[np.float32]
@@ -40,8 +39,6 @@ class LocalFieldLoops:
     """
 
     def __init__(self, layers: FoldedLocalDecoder, projection: PixelProjection, table: Tensor, resolution: int) -> None:
-        later, first, first_bias, leave = (part.numpy() for part in layers.stacked)
-        later = np.concatenate([later, np.zeros_like(later[:1])])  # before the last layer: what is positive
         self._planes = (
             projection.matrix.transpose(1, 2).contiguous().numpy(),
             projection.distance.flatten().numpy(),
@@ -51,17 +48,7 @@ class LocalFieldLoops:
             np.float32(projection.nearest),
             _size(layers.channels),
         )
-        self._layers = (
-            packed(layers.enter.numpy()),
-            layers.enter_bias.numpy(),
-            later,
-            np.stack([packed(weights) for weights in first]),
-            first_bias,
-            np.stack([packed(weights) for weights in leave]),
-            layers.last.contiguous().numpy(),
-            np.float32(layers.last_bias.item()),
-            _size(layers.width),
-        )
+        self._layers = (*layers.packed, _size(layers.width))
 
     def __call__(self, points: Tensor, objects: Tensor) -> Tensor:
         """points: (N, 3) float32, objects: (N,) int64 -> logits (N,) float32."""

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from onet_ros.cpu_kernels import compiled, over_cores
 from onet_ros.networks.local_encoder import LocalEncoder, SeenPoints
 from onet_ros.networks.pointnet import ResidualBlock
-from onet_ros.networks.small_products import multiply, packed
+from onet_ros.networks.small_products import PORTION, multiply, packed
 
-PORTION = 126  # points that go through the layers together, whose features stay in the innermost caches
 LEAST = 512  # points that are worth a thread of their own
 
 Floats = NDArray[np.float32]

@@ -21,6 +21,7 @@ from onet_ros.lanes import LANES, Lanes, Matrix, index, repeated
 
 ROWS, VECTORS = 6, 2  # of a tile: 12 sums, 2 rows of weights and one factor in the 16 registers of AVX2
 COLUMNS = LANES * VECTORS
+PORTION = 21 * ROWS  # points that go through layers together, whose features stay in the innermost caches
 
 Floats = NDArray[np.float32]
 

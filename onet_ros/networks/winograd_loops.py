@@ -132,15 +132,14 @@ def _convolve(
     out: Floats,
 ) -> None:
     """Some blocks of tiles."""
-    across, down = out.shape[2] // TILE, out.shape[1] // TILE
     of_large, of_small, products = _mapped(large.shape[3]), _mapped(small.shape[3]), _mapped(len(bias))
     patch, nothing = np.empty(_AROUND * max(large.shape[3], small.shape[3]), np.float32), np.zeros_like(bias)
+    tiles = len(out) * out.shape[1] * out.shape[2] // TILE**2
     for block in range(low, high):
         first = block * TOGETHER
-        count = min(TOGETHER, len(out) * down * across - first)
+        count = min(TOGETHER, tiles - first)
         for n in range(count):
-            image, place = divmod(first + n, down * across)
-            line, column = TILE * (place // across), TILE * (place % across)
+            image, line, column = _place(first + n, out)
             flat, start, stride = _around(large, image, line - 1, column - 1, 6, patch)
             _map_pixels(flat, start, stride, of_large, n)  # type: ignore[call-arg]  # Numba adds one
             if small.shape[3]:
@@ -153,10 +152,17 @@ def _convolve(
             if small.shape[3] and f // 6 != 2 and f % 6 != 2:  # which are zero of what is enlarged
                 multiply(of_small[f, :rows], small_weights[f], own, own, None, None)
         for n in range(count):
-            image, place = divmod(first + n, down * across)
-            line, column = TILE * (place // across), TILE * (place % across)
+            image, line, column = _place(first + n, out)
             start = ((image * out.shape[1] + line) * out.shape[2] + column) * len(bias)
             _put_results(products, n, bias, floor, out.ravel(), start, out.shape[2] * len(bias))  # type: ignore[call-arg]
+
+
+@compiled
+def _place(tile: int, images: Floats) -> tuple[int, int, int]:
+    """Of a tile its image, and line and column of its first pixel."""
+    across, down = images.shape[2] // TILE, images.shape[1] // TILE
+    image, place = divmod(tile, down * across)
+    return image, TILE * (place // across), TILE * (place % across)
 
 
 @compiled

@@ -210,8 +210,7 @@ def _scan(
 def _write_scan(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
     _, block, x, y, z, _, _, i = arguments
     blocks, best = (Matrix(context, builder, signature.args[k], arguments[k]) for k in (0, 5))
-    single = [builder.fptrunc(one, ir.FloatType()) for one in (x, y, z)]
-    place = [Lanes.of_one(builder, one) for one in single]
+    place = [Lanes.of_one(builder, builder.fptrunc(one, ir.FloatType())) for one in (x, y, z)]
     squares = []
     for first in range(0, POINTS_IN_BLOCK, LANES):
         along = [blocks.lanes(block, index(axis * POINTS_IN_BLOCK + first)) - one for axis, one in enumerate(place)]
