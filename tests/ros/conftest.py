@@ -137,8 +137,9 @@ class Client:
         """Ask a service of the node, as "~/clear"; its response."""
         if name not in self._clients:
             self._clients[name] = self.collector.create_client(service_type, name.replace("~", "onet"))
+            self.wait_until(self._clients[name].service_is_ready, process)
+            self.be_known(process)
         asked = self._clients[name]
-        self.wait_until(asked.service_is_ready, process)
         future = asked.call_async(service_type.Request(**request))
         self.wait_until(future.done, process, timeout=60.0)
         return future.result()
@@ -202,12 +203,13 @@ class Client:
             if status.name == self._diagnosed:
                 self._diagnosis = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec, status
 
-    def meet(self, process: Any, clouds: bool = True) -> None:
-        """Wait until the node hears this client (its clouds, if it is to listen to them), and this client the node.
+    def be_known(self, process: Any) -> None:
+        """Wait until the node knows all that was made here before, and this client hears the node.
 
-        A publisher drops what it sends before it has discovered a subscription, and that its topic is seen from here
-        does not say that it has. Subscriptions are announced in the order in which they are made: once something
-        comes by one that is made here, the node knows all that were made before.
+        What is sent to those of whom one has not heard is dropped: a cloud to a subscription, a response to the
+        client of a service (which may well have heard of the service). Subscriptions, and the readers of responses
+        with them, are announced in the order in which they are made: once something comes by one that is made here,
+        the node knows all that were made before.
         """
         from diagnostic_msgs.msg import DiagnosticArray
 
@@ -217,8 +219,11 @@ class Client:
         )
         self.wait_until(lambda: self._diagnosed in names, process)
         self.collector.destroy_subscription(subscription)
-        if clouds:
-            self.wait_until(lambda: self.clouds_heard_by() == 2, process)  # by the collector and the node
+
+    def meet(self, process: Any) -> None:
+        """Wait until the node and this client hear each other, clouds with the rest."""
+        self.be_known(process)
+        self.wait_until(lambda: self.clouds_heard_by() == 2, process)  # by the collector and the node
 
     def clouds_heard_by(self) -> int:
         """Subscriptions that match the publisher of clouds."""

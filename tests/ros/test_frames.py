@@ -58,7 +58,7 @@ def base_node(client, octahedron_checkpoint, tmp_path_factory):
 def base_client(base_node, client):
     """A client in the namespace of that node, which sends clouds where the node listens."""
     namespaced = type(client)("/base")
-    namespaced.meet(base_node, clouds=False)  # it hears those of the other one
+    namespaced.be_known(base_node)  # it hears those of the other one
     yield namespaced
     namespaced.close()
 

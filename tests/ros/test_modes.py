@@ -90,7 +90,7 @@ def running(client, frame, tmp_path_factory):
     camera = Camera(own, frame)
     own.wait_until(camera.heard, process)
     own.wait_until(lambda: process.log().count("come reliably") == 4, process)
-    own.meet(process, clouds=False)
+    own.be_known(process)
     yield process, own, camera
     assert process.stop() == 0, process.log()
     assert "Traceback" not in process.log(), process.log()
@@ -194,7 +194,7 @@ class TestVoxels:
         try:
             own.wait_until(lambda: "come reliably" in process.log(), process)
             own.wait_until(lambda: publisher.get_subscription_count() == 1, process)
-            own.meet(process, clouds=False)
+            own.be_known(process)
 
             def send(**others) -> tuple[int, int]:
                 header = Header(stamp=own.collector.get_clock().now().to_msg(), frame_id="map")

@@ -101,6 +101,7 @@ class TestReconstruct:
     def test_a_cloud_that_is_not_there_yet_is_waited_for(self, known, reconstruct, table_points, client, node):
         asked = client.collector.create_client(srv.Reconstruct, "onet/reconstruct")
         client.wait_until(asked.service_is_ready, node)
+        client.be_known(node)
         later = known.header.stamp.sec + 2
         future = asked.call_async(srv.Reconstruct.Request(not_before=Time(sec=later), timeout=20.0))
 
@@ -138,6 +139,7 @@ class TestAction:
         """Function that sends a goal and gives its handle and the feedback so far."""
         asked = ActionClient(client.collector, action.Reconstruct, "onet/reconstruct")
         client.wait_until(asked.server_is_ready, node)
+        client.be_known(node)
 
         def send(**goal):
             told: list[action.Reconstruct.Feedback] = []
@@ -181,6 +183,7 @@ class TestAction:
         asked = [ActionClient(client.collector, action.Reconstruct, "onet/reconstruct") for _ in range(2)]
         for one in asked:
             client.wait_until(one.server_is_ready, node)
+        client.be_known(node)
         tomorrow = Time(sec=known.header.stamp.sec + 86_400)
         answers = [one.send_goal_async(action.Reconstruct.Goal(not_before=tomorrow, timeout=600.0)) for one in asked]
         client.wait_until(lambda: all(answer.done() for answer in answers), node)
