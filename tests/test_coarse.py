@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import analytic_fields as fields
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from onet_ros.surface import (
     ExtractionSettings,
     Field,
     coarse_grids,
+    coarse_loops,
     extract_meshes,
     extract_surfaces,
     is_sound,
@@ -20,7 +23,7 @@ from onet_ros.surface import (
     surface_deviation,
 )
 from onet_ros.surface.field import batch_of_one
-from onet_ros.surface.grid import GridBatch
+from onet_ros.surface.grid import INSIDE, GridBatch, mixed_cells
 
 BOX = np.array([LOWER]), np.array([UPPER])
 SHAPES = {
@@ -77,6 +80,55 @@ def test_another_threshold_gives_the_surface_of_that_level():
     grids = sample_grids_mise(batch_of_one(ball), *BOX, 0.0, ExtractionSettings(32, 1))
     (larger,) = extract_meshes(coarse_grids(grids, -0.05))
     assert np.linalg.norm(larger.vertices, axis=1) == pytest.approx(0.35, abs=0.002)
+
+
+@pytest.fixture(scope="module")
+def plates():
+    """Two objects of different shape, refined, with thin walls."""
+    thin, ball = fields.thin_plate(0.02), fields.sphere(0.3)
+
+    def field(points, objects):
+        return torch.where(objects == 0, thin(points), ball(points))
+
+    boxes = np.array([LOWER, LOWER]), np.array([UPPER, UPPER])
+    return sample_grids_mise(field, *boxes, 0.0, ExtractionSettings(8, 2))
+
+
+class TestLoops:
+    """Against what the words say, corner by corner."""
+
+    def test_corners_that_no_start_corner_shows_are_raised(self, plates):
+        start = plates.start
+        found = coarse_grids(plates, 0.0)
+        samples, made_up = start.samples.clone(), torch.zeros(len(start.samples), dtype=torch.bool)
+        fine, coarse = plates.lattice, start.lattice
+        for corner in (plates.sides == INSIDE).nonzero().flatten():
+            owner, place = fine.objects(corner[None]), fine.coordinates(corner[None])
+            low, high = place // 4, (place + 3) // 4
+            ends = [(low[0, axis], high[0, axis]) for axis in range(3)]
+            around = coarse.numbers(owner.repeat(8), torch.tensor(list(itertools.product(*ends))))
+            if (start.samples[around] <= 0.0).all():
+                samples[around] = samples[around].maximum(plates.samples[corner])
+                made_up[around] = True
+        assert made_up.any()
+        assert torch.equal(found.samples, samples)
+        assert torch.equal(found.made_up, made_up)
+
+    def test_cells_with_corners_on_both_sides_are_found(self, plates):
+        found = coarse_grids(plates, 0.0)
+        inside = (found.samples > 0.0).view(2, *3 * [found.lattice.width])
+        expected = mixed_cells(inside)
+        assert torch.equal(found.cells, found.lattice.numbers(expected[:, 0], expected[:, 1:] - 1))
+
+    @pytest.mark.parametrize("share", [0.3, 0.9, 0.999, 1.0])
+    def test_the_level_is_the_highest_that_holds_the_share(self, plates, share: float):
+        steep = GridBatch(**{**vars(plates.start), "samples": 20.0 * plates.start.samples})
+        levels = coarse_loops.covering_levels(steep, share, 0.0)
+        for number in range(2):
+            logits = steep.box(steep.samples, number).flatten().sort(descending=True).values
+            held = torch.sigmoid(logits).double().cumsum(0)
+            enough = int((held < share * held[-1] - 1e-9 * held[-1]).sum())
+            assert levels[number] == pytest.approx(float(logits[min(enough, len(logits) - 1)].clamp(max=0.0)), abs=1e-6)
 
 
 def test_grids_that_were_not_refined_are_refused():

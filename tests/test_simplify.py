@@ -67,6 +67,17 @@ def boxes_that_meet_along_an_edge() -> trimesh.Trimesh:
     return both
 
 
+def test_only_meshes_whose_edges_have_two_faces_each_way_are_closed():
+    box = np.asarray(trimesh.creation.box().faces)
+    assert is_closed(box)
+    assert is_closed(box[::-1, ::-1])  # inside out
+    assert is_closed(np.concatenate([box, box + 8]))
+    turned = box.copy()
+    turned[3] = turned[3, ::-1]
+    for open_one in (box[1:], turned, np.concatenate([box, box[:1]]), np.concatenate([box, box]), box[:0], box - 1):
+        assert not is_closed(open_one)
+
+
 def test_bodies_that_share_vertices_are_taken_for_what_they_are():
     both = boxes_that_meet_along_an_edge()
     assert not is_closed(np.asarray(both.faces))

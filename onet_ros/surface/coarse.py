@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import itertools
 
-import numpy as np
 import torch
 
+from onet_ros.surface import coarse_loops
 from onet_ros.surface.field import BatchField, evaluate_batch
 from onet_ros.surface.grid import INSIDE, GridBatch, mixed_cells
 
@@ -33,7 +33,7 @@ def coarse_grids(grids: GridBatch, threshold: float) -> GridBatch:
     """
     start = _start_of(grids)
     known = torch.zeros_like(start.sides, dtype=torch.bool)
-    return _thickened(grids, start, start.samples.clone(), known, threshold, points_asked=0)
+    return _thickened(grids, start, start.samples, known, threshold, points_asked=0)
 
 
 def covering_grids(
@@ -91,20 +91,15 @@ def _start_of(grids: GridBatch) -> GridBatch:
 
 def _covering_levels(grids: GridBatch, start: GridBatch, coverage: float) -> torch.Tensor:
     """(B,) float32, see `covering_grids`."""
+    if not start.samples.is_cuda:
+        return coarse_loops.covering_levels(start, coverage, grids.threshold)
     levels = []
     for number in range(len(grids)):
-        logits = _descending(start.box(start.samples, number).flatten())
+        logits = start.box(start.samples, number).flatten().sort(descending=True).values
         share = torch.sigmoid(logits).double().cumsum(0)
         enough = int(torch.searchsorted(share, coverage * share[-1]))
         levels.append(logits[min(enough, len(logits) - 1)].clamp(max=grids.threshold))
     return torch.stack(levels)
-
-
-def _descending(values: torch.Tensor) -> torch.Tensor:
-    """(N,) float32 sorted; on a CPU by NumPy, which takes a tenth of torch's time."""
-    if values.is_cuda:
-        return values.sort(descending=True).values
-    return torch.from_numpy(np.sort(values.numpy())[::-1].copy())
 
 
 def _thickened(
@@ -118,12 +113,15 @@ def _thickened(
     """The start grids with these samples, and with what of the fine grids' insides none of their corners shows.
 
     Args:
-        made_up: which samples are not the field's; changed, as are the samples.
+        made_up: which samples are not the field's; changed.
     """
-    numbers, values = _unshown(grids, start, samples, threshold)
-    thickened = numbers.flatten()
-    samples.scatter_reduce_(0, thickened, values.repeat(8), reduce="amax")
-    made_up[thickened] = True
+    if samples.is_cuda:
+        numbers, values = _unshown(grids, start, samples, threshold)
+        thickened = numbers.flatten()
+        samples = samples.scatter_reduce(0, thickened, values.repeat(8), reduce="amax")
+        made_up[thickened] = True
+    else:
+        samples = coarse_loops.thicken(grids, start, samples, made_up, threshold)
     return GridBatch(
         lattice=start.lattice,
         samples=samples,
@@ -139,6 +137,8 @@ def _thickened(
 def _crossed(samples: torch.Tensor, start: GridBatch, threshold: float) -> torch.Tensor:
     """(M,) int64, ascending, numbers of the cells with corners on both sides."""
     width = start.lattice.width
+    if not samples.is_cuda:
+        return coarse_loops.crossed_cells(samples, width, threshold)
     object_, x, y, z = mixed_cells((samples > threshold).view(-1, width, width, width)).unbind(1)
     return ((object_ * width + x) * width + y) * width + z
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -121,33 +121,34 @@ def extract_surfaces(
         grids = sample_grids_mise(
             _watched(field, watch, "evaluate"), lower, upper, threshold, settings, device, seeds, scales, pace
         )
-    found: list[ExtractedSurface | SurfaceError] = []
-    meshes = _meshes(grids, field, settings, seeds, watch, "marching cubes")
-    with watch.stage("simplify"):
-        simple = simplify_meshes(
-            {number: mesh for number, mesh in enumerate(meshes) if not isinstance(mesh, SurfaceError)},
-            settings.max_triangles,
-        )
-    for number, surface in enumerate(meshes):
-        if isinstance(surface, SurfaceError):
-            found.append(surface)
-            continue
-        with watch.stage("refine"):
-            mesh = _refined(simple[number], field, number, grids, settings, device)
-        found.append(ExtractedSurface(mesh, mesh))
+    fine = _meshes(grids, field, settings, seeds, watch, "marching cubes")
+    coarse: dict[str, list[trimesh.Trimesh | SurfaceError]] = {}
+    as_collision: list[int] = []
     if collision_meshes:
         with watch.stage("collision"):
-            coarse = _meshes(coarse_grids(grids, grids.threshold), field, settings, seeds, watch, "collision")
-            found = _with_coarse(found, coarse, settings, "collision_mesh")
+            start = coarse_grids(grids, grids.threshold)
+        coarse["collision_mesh"] = _meshes(start, field, settings, seeds, watch, "collision")
     if coverage:
         with watch.stage("conservative"):
             covering, raised_by = covering_grids(
                 grids, _watched(field, watch, "evaluate"), coverage, settings.chunk_size
             )
-            coarse = _meshes(covering, raised(field, raised_by), settings, seeds, watch, "conservative")
-            # The collision mesh is of the same level where nothing was raised.
-            same = (raised_by <= 0.0).nonzero().flatten().tolist() if collision_meshes else []
-            found = _with_coarse(found, coarse, settings, "conservative_mesh", same)
+        above = raised(field, raised_by)
+        coarse["conservative_mesh"] = _meshes(covering, above, settings, seeds, watch, "conservative")
+        if collision_meshes:  # these are of the same level where nothing was raised
+            as_collision = (raised_by <= 0.0).nonzero().flatten().tolist()
+    with watch.stage("simplify"):
+        simple = _simplified(fine, coarse, as_collision, settings)
+    found: list[ExtractedSurface | SurfaceError] = []
+    for number, surface in enumerate(fine):
+        if isinstance(surface, SurfaceError):
+            found.append(surface)
+            continue
+        with watch.stage("refine"):
+            mesh = _refined(simple["mesh", number], field, number, grids, settings, device)
+        collision = simple.get(("collision_mesh", number), mesh)
+        conservative = simple.get(("conservative_mesh", number), collision) if coverage else None
+        found.append(ExtractedSurface(mesh, collision, conservative))
     return found
 
 
@@ -170,25 +171,29 @@ def _meshes(
         return batch.meshes()
 
 
-def _with_coarse(
-    found: list[ExtractedSurface | SurfaceError],
-    coarse: list[trimesh.Trimesh | SurfaceError],
+def _simplified(
+    fine: Sequence[trimesh.Trimesh | SurfaceError],
+    coarse: Mapping[str, Sequence[trimesh.Trimesh | SurfaceError]],
+    as_collision: Sequence[int],
     settings: ExtractionSettings,
-    name: str,
-    as_collision: Sequence[int] = (),
-) -> list[ExtractedSurface | SurfaceError]:
-    """The surfaces with meshes of the start grids as their attribute `name`; where these show none, the fine mesh, and
-    for some their collision mesh."""
-    solids = {
-        number: one.mesh if isinstance(mesh, SurfaceError) else mesh
-        for number, (one, mesh) in enumerate(zip(found, coarse, strict=True))
-        if not isinstance(one, SurfaceError) and number not in as_collision
-    }
-    simple = simplify_meshes(solids, settings.max_collision_triangles)
-    return [
-        one if isinstance(one, SurfaceError) else replace(one, **{name: simple.get(number, one.collision_mesh)})
-        for number, one in enumerate(found)
-    ]
+) -> dict[tuple[str, int], trimesh.Trimesh]:
+    """Meshes within their budgets, by attribute of `ExtractedSurface` and object: of all objects that have a fine one.
+
+    Args:
+        coarse: meshes of the start grids by attribute; where these show nothing, the fine mesh takes their place.
+        as_collision: objects whose conservative mesh would be their collision mesh again; they get none here.
+    """
+    wanted: dict[tuple[str, int], tuple[trimesh.Trimesh, int]] = {}
+    for number, surface in enumerate(fine):
+        if isinstance(surface, SurfaceError):
+            continue
+        wanted["mesh", number] = surface, settings.max_triangles
+        for name, meshes in coarse.items():
+            if name != "conservative_mesh" or number not in as_collision:
+                mesh = meshes[number]
+                solid = surface if isinstance(mesh, SurfaceError) else mesh
+                wanted[name, number] = solid, settings.max_collision_triangles
+    return dict(zip(wanted, simplify_meshes(list(wanted.values())), strict=True))
 
 
 def _refined(

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+
+from onet_ros.cpu_kernels import compiled
 
 # (N, 3) float32, metres -> (N,) float32; a point is inside where the value is above the threshold.
 Field = Callable[[torch.Tensor], torch.Tensor]
@@ -54,7 +58,7 @@ def evaluate_batch(field: BatchField, points: torch.Tensor, objects: torch.Tenso
         pairs = zip(points.split(size), objects.split(size), strict=True)
         parts = [_checked(field(chunk, numbers), chunk) for chunk, numbers in pairs]
         values = parts[0] if len(parts) == 1 else torch.cat(parts)
-    if not math.isfinite(float(values.abs().amax())):
+    if not _all_finite(values):
         finite = torch.isfinite(values)
         first = int((~finite).nonzero()[0])
         raise SurfaceError(
@@ -62,6 +66,20 @@ def evaluate_batch(field: BatchField, points: torch.Tensor, objects: torch.Tenso
             f"first {values[first].item()} at {points[first].tolist()}"
         )
     return values
+
+
+def _all_finite(values: torch.Tensor) -> bool:
+    if values.is_cuda:
+        return math.isfinite(float(values.abs().amax()))
+    return bool(_are_finite(values.contiguous().numpy()))
+
+
+@compiled
+def _are_finite(values: NDArray[np.float32]) -> bool:
+    strange = 0
+    for value in values:
+        strange += not math.isfinite(value)
+    return strange == 0
 
 
 def evaluate_field(field: Field, points: torch.Tensor, chunk_size: int = 0) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import trimesh
@@ -46,15 +46,17 @@ def simplify_mesh(mesh: trimesh.Trimesh, max_triangles: int) -> trimesh.Trimesh:
     return trimesh.Trimesh(vertices=found * size + centre, faces=fewer, process=False) if sound else mesh
 
 
-def simplify_meshes(meshes: Mapping[int, trimesh.Trimesh], max_triangles: int) -> dict[int, trimesh.Trimesh]:
-    """`simplify_mesh` of several, by number, shared among the threads."""
-    simple, numbers = dict(meshes), list(meshes)
+def simplify_meshes(meshes: Sequence[tuple[trimesh.Trimesh, int]]) -> list[trimesh.Trimesh]:
+    """`simplify_mesh` of several, each with its `max_triangles`, shared among the threads."""
+    simple = [mesh for mesh, _ in meshes]
+    # The longest first, so that no thread has one before it when the others are done.
+    order = sorted(range(len(meshes)), key=lambda number: meshes[number][1] - len(simple[number].faces))
 
     def work(low: int, high: int) -> None:
-        for number in numbers[low:high]:
-            simple[number] = simplify_mesh(meshes[number], max_triangles)
+        for number in order[low:high]:
+            simple[number] = simplify_mesh(*meshes[number])
 
-    over_cores(work, len(numbers), least=1)
+    over_cores(work, len(order), least=1)
     return simple
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from onet_ros.surface.triangles import areas_and_volumes, is_closed
+from onet_ros.surface.triangles import face_areas, is_closed, volume
 
 
 def is_sound(mesh: trimesh.Trimesh) -> bool:
@@ -16,10 +16,7 @@ def is_sound(mesh: trimesh.Trimesh) -> bool:
 
 def are_sound(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> bool:
     """`is_sound` of plain arrays."""
-    if not is_closed(faces):
-        return False
-    areas, volumes = areas_and_volumes(vertices, faces)
-    return bool(volumes.sum() > 0 and areas.all())
+    return is_closed(faces) and volume(vertices, faces) > 0 and bool(face_areas(vertices, faces).all())
 
 
 def surface_deviation(mesh: trimesh.Trimesh, reference: trimesh.Trimesh, samples: int = 10_000) -> tuple[float, float]:

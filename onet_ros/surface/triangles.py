@@ -38,21 +38,6 @@ def face_means(values: NDArray[np.floating], faces: NDArray[np.int64]) -> NDArra
     return means
 
 
-def areas_and_volumes(
-    vertices: NDArray[np.float64], faces: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(F,) m^2 areas, and (F,) m^3 signed volumes.
-
-    The volumes are of the tetrahedra between each face and a point amid the vertices, positive where it is outside.
-    Summed over a closed mesh they are the volume it bounds, negative when it is inside out.
-    """
-    amid = columns.centre(vertices)
-    corners = _corners(vertices - amid, faces)
-    nx, ny, nz = _normals(*corners)
-    x, y, z = corners[0]
-    return 0.5 * _length(nx, ny, nz), (x * nx + y * ny + z * nz) / 6
-
-
 def volume(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> float:
     """m^3 that a closed mesh bounds, negative when it is inside out: the flow of (x, 0, 0) through its surface."""
     return float(_enclosed(*_contiguous(vertices, faces)))
@@ -128,7 +113,11 @@ def _enclosed(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> float:
 def areas_and_volumes_of_pieces(
     vertices: NDArray[np.float64], faces: NDArray[np.int64], pieces: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(count,) m^2 and m^3, `areas_and_volumes` summed over the faces of each piece; pieces (F,) are the faces' own."""
+    """(count,) m^2 areas and (count,) m^3 signed volumes of a mesh's pieces; pieces (F,) are the faces' own.
+
+    The volumes are sums over the tetrahedra between each face and a corner of the first one, positive where that is on
+    the inner side.
+    """
     areas, volumes = np.zeros(count), np.zeros(count)
     ox, oy, oz = vertices[faces[0, 0]]  # far from the origin of the frame, digits would be lost
     for i in range(len(faces)):
@@ -182,10 +171,34 @@ def _length(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float6
 
 def is_closed(faces: NDArray[np.int64]) -> bool:
     """Whether each edge is shared by two faces that run along it in opposite directions."""
-    starts, ends = faces.ravel(), faces[:, [1, 2, 0]].ravel()
-    count = int(faces.max(initial=0)) + 1
-    there, back = np.sort(starts * count + ends), np.sort(ends * count + starts)
-    return bool(len(faces) and (there[1:] != there[:-1]).all() and np.array_equal(there, back))
+    if not len(faces) or faces.min() < 0:
+        return False
+    return bool(_edges_meet(np.ascontiguousarray(faces, dtype=np.int64)))
+
+
+@compiled
+def _edges_meet(faces: NDArray[np.int64]) -> bool:
+    corners = faces.ravel()
+    firsts = np.zeros(corners.max() + 2, np.int64)
+    for vertex in corners:
+        firsts[vertex + 1] += 1
+    firsts = np.cumsum(firsts)
+    filled, by_vertex = firsts[:-1].copy(), np.empty(len(corners), np.int64)
+    for corner in range(len(corners)):
+        vertex = corners[corner]
+        by_vertex[filled[vertex]] = corner
+        filled[vertex] += 1
+    leads_from = np.full(len(filled), -1)  # the vertex from which an edge leads here
+    for vertex in range(len(filled)):
+        for corner in by_vertex[firsts[vertex] : firsts[vertex + 1]]:
+            end = corners[corner + 1 if corner % 3 < 2 else corner - 2]
+            if leads_from[end] == vertex:
+                return False
+            leads_from[end] = vertex
+        for corner in by_vertex[firsts[vertex] : firsts[vertex + 1]]:
+            if leads_from[corners[corner - 1 if corner % 3 > 0 else corner + 2]] != vertex:
+                return False
+    return True
 
 
 def euler_number(faces: NDArray[np.int64]) -> int:
