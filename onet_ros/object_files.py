@@ -90,7 +90,7 @@ def _save_object(
 ) -> tuple[list[Path], dict[str, Any]]:
     """The files of one object, and what the index says of it."""
     mesh, collision = in_own_frame(item.mesh, item), in_own_frame(item.collision_mesh, item)
-    solid = MassProperties.of_mesh(mesh, settings.density)
+    solid = MassProperties.of_solid(np.asarray(mesh.vertices), np.asarray(mesh.faces), settings.density)
     path = folder / f"{name}.{settings.format}"
     _coloured(mesh, item.confidence, settings.format).export(path)
     files, urdf = [path], None

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from onet_ros.surface import volume_moments
@@ -27,11 +26,19 @@ class MassProperties:
     inertia: NDArray[np.float64]
 
     @classmethod
-    def of_mesh(cls, mesh: trimesh.Trimesh, density: float) -> MassProperties:
-        """Of a closed mesh that is filled evenly; density in kg/m^3. Raises ValueError where no volume is enclosed."""
-        volume, centre, moments = volume_moments(np.asarray(mesh.vertices), np.asarray(mesh.faces))
+    def of_solid(cls, vertices: NDArray[np.float64], faces: NDArray[np.int64], density: float) -> MassProperties:
+        """Of what a closed mesh bounds, filled evenly.
+
+        Args:
+            vertices: (V, 3) metres; faces: (F, 3), outward.
+            density: kg/m^3.
+
+        Raises:
+            ValueError: no volume is enclosed.
+        """
+        volume, centre, moments = volume_moments(vertices, faces)
         if not volume > 0.0:
-            raise ValueError(f"a mesh of {len(mesh.faces)} triangles encloses {volume:.3g} m^3: no solid")
+            raise ValueError(f"a mesh of {len(faces)} triangles encloses {volume:.3g} m^3: no solid")
         return cls(density * volume, centre, density * (np.trace(moments) * np.eye(3) - moments))
 
     @property

@@ -56,8 +56,7 @@ PIECES_NAMESPACE = "onet/pieces"
 GRASPS_NAMESPACE = "onet/grasps"
 LABEL_HEIGHT = 0.02  # metres, height of a capital letter
 # The colours of onet_ros.pictures, which would bring its ray casting along.
-SEEN_COLOUR = np.array([0x3B, 0x8F, 0xC4]) / 255.0
-GUESSED_COLOUR = np.array([0xE5, 0x9A, 0x2C]) / 255.0
+CONFIDENCE_COLOURS = np.array([[0xE5, 0x9A, 0x2C], [0x3B, 0x8F, 0xC4]], dtype=np.float32) / 255.0  # guessed, seen
 SHELL_COLOUR = ColorRGBA(r=0.75, g=0.75, b=0.8, a=0.25)
 UNRELIABLE_COLOUR = ColorRGBA(r=0.85, g=0.2, b=0.15, a=0.45)
 NEXT_VIEW_COLOUR = ColorRGBA(r=0.35, g=0.75, b=0.35, a=1.0)
@@ -191,7 +190,7 @@ def _properties_msg(shape: CoreObject, density: float) -> ObjectProperties:
     box = UprightBox.about(vertices)
     message = ObjectProperties(box=to_pose_msg(box.T_mesh_box), box_size=_vector(box.size))
     try:
-        solid = MassProperties.of_mesh(trimesh.Trimesh(vertices, mesh.faces, process=False), density)
+        solid = MassProperties.of_solid(vertices, np.asarray(mesh.faces), density)
     except ValueError:  # a mesh of no volume is told of as it is
         return message
     (xx, xy, xz), (_, yy, yz), (_, _, zz) = solid.inertia.tolist()
@@ -290,9 +289,10 @@ def to_objects_msg(
 
 def confidence_colours(confidence: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N,) confidence from 0 (guessed) to 1 (seen) -> (N, 4) RGBA."""
-    weight = np.clip(np.asarray(confidence, dtype=np.float32), 0.0, 1.0)[:, None]
-    rgb = (1.0 - weight) * GUESSED_COLOUR + weight * SEEN_COLOUR
-    return np.concatenate([rgb, np.ones_like(weight)], axis=1).astype(np.float32)
+    weight = np.clip(np.asarray(confidence, dtype=np.float32), 0.0, 1.0)
+    colours = np.ones((len(weight), 4), dtype=np.float32)
+    colours[:, :3] = np.stack([1.0 - weight, weight], axis=1) @ CONFIDENCE_COLOURS
+    return colours
 
 
 def to_surface_marker(header: Header, number: int, reconstructed: CoreObject, lifetime: float) -> Marker:

@@ -183,7 +183,7 @@ def _take_edges(
     corners: Integers, opposite: Integers, places: Floats, quadrics: Floats, left: int, target: int
 ) -> None:
     """Take edges, the best first, until few enough triangles are left or no edge can be taken."""
-    changes = np.zeros(len(places), np.int32)
+    changes, near = np.zeros(len(places), np.int32), np.empty(len(places), np.int32)
     queue = _queue(2 * left)
     heads, following, edges, ages = queue
     waiting, in_vain, lowest = 0, 0, len(heads)
@@ -209,7 +209,7 @@ def _take_edges(
             continue
         _, x, y, z = _best_place(kept, gone, places, quadrics)
         if not (
-            _is_alone(corner, corners, opposite)
+            _is_alone(corner, corners, opposite, near)
             and _can_move(start, gone, x, y, z, corners, opposite, places)
             and _can_move(end, kept, x, y, z, corners, opposite, places)
         ):
@@ -271,26 +271,30 @@ def _rank(error: float) -> int:
 
 
 @compiled
-def _is_alone(corner: int, corners: Integers, opposite: Integers) -> bool:
-    """Whether an edge can be taken without a change of topology."""
-    one, other = _next(corner), _previous(corner)
+def _is_alone(corner: int, corners: Integers, opposite: Integers, near: Integers) -> bool:
+    """Whether an edge can be taken without a change of topology.
+
+    Args:
+        near: room for as many numbers as there are vertices.
+    """
     if _valence(corner, opposite) <= 3 or _valence(opposite[corner], opposite) <= 3:
         return False
-    common = 0
-    turn = one
+    one, other = _next(corner), _previous(corner)
+    count, turn = 0, one
     while True:
-        neighbour = corners[_next(turn)]
-        around = other
-        while True:
-            if corners[_next(around)] == neighbour:
-                common += 1
-            around = _around(around, opposite)
-            if around == other:
-                break
+        near[count] = corners[_next(turn)]
+        count += 1
         turn = _around(turn, opposite)
         if turn == one:
             break
-    return common == 2
+    common, turn = 0, other
+    while True:
+        neighbour = corners[_next(turn)]
+        for i in range(count):
+            common += near[i] == neighbour
+        turn = _around(turn, opposite)
+        if turn == other:
+            return common == 2
 
 
 @compiled

@@ -67,8 +67,9 @@ def surface_distances(points: Floats, vertices: Floats, faces: NDArray[np.int64]
         faces: (F, 3) int64, F >= 1.
     """
     origin = vertices[0]  # far from the origin of the frame, digits would be lost
-    triangles = (vertices - origin).take(faces, axis=0)
-    triangles = triangles.take(_along_a_curve(triangles[:, 0]), axis=0)
+    order = _along_a_curve(vertices.take(faces[:, 0], axis=0))
+    triangles = np.empty((len(faces), 3, 3))
+    _gather(np.ascontiguousarray(vertices), np.ascontiguousarray(faces), order, origin, triangles)
     distances, asked = np.empty(len(points)), np.ascontiguousarray(points - origin)
     over_cores(
         _nearest_triangles, len(asked), asked, triangles, _boxes(triangles, TRIANGLES_IN_BLOCK), distances, least=LEAST
@@ -96,6 +97,18 @@ def _along_a_curve(points: Floats) -> NDArray[np.int64]:
         order[starts[codes[i]]] = i
         starts[codes[i]] += 1
     return order
+
+
+@compiled
+def _gather(
+    vertices: Floats, faces: NDArray[np.int64], order: NDArray[np.int64], origin: Floats, triangles: Floats
+) -> None:
+    """Corners (N, 3, 3) of faces, seen from the origin."""
+    for i in range(len(order)):
+        for corner in range(3):
+            vertex = faces[order[i], corner]
+            for axis in range(3):
+                triangles[i, corner, axis] = vertices[vertex, axis] - origin[axis]
 
 
 @compiled

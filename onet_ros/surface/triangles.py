@@ -180,14 +180,13 @@ def is_closed(faces: NDArray[np.int64]) -> bool:
 def _edges_meet(faces: NDArray[np.int64]) -> bool:
     corners = faces.ravel()
     firsts = np.zeros(corners.max() + 2, np.int64)
-    for vertex in corners:
-        firsts[vertex + 1] += 1
+    for i in range(len(corners)):
+        firsts[corners[i] + 1] += 1
     firsts = np.cumsum(firsts)
     filled, by_vertex = firsts[:-1].copy(), np.empty(len(corners), np.int64)
-    for corner in range(len(corners)):
-        vertex = corners[corner]
-        by_vertex[filled[vertex]] = corner
-        filled[vertex] += 1
+    for i in range(len(corners)):
+        by_vertex[filled[corners[i]]] = i
+        filled[corners[i]] += 1
     leads_from = np.full(len(filled), -1)  # the vertex from which an edge leads here
     for vertex in range(len(filled)):
         for corner in by_vertex[firsts[vertex] : firsts[vertex + 1]]:
