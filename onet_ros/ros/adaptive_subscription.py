@@ -15,6 +15,8 @@ except ImportError:  # ROS 2 Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
+from onet_ros.ros.packed_message import PackedMessage
+
 CHECK_PERIOD = 0.5  # seconds between two looks at the publishers
 
 
@@ -33,6 +35,7 @@ class AdaptiveSubscription:
         group: callbacks that may not run at the same time.
         depth: messages that wait at most, the newest ones.
         on_lost: called with the number of messages that the middleware has just lost on the way, where it tells.
+        packed: messages come as `PackedMessage`; for large ones, of types that begin with a header.
     """
 
     def __init__(
@@ -44,9 +47,10 @@ class AdaptiveSubscription:
         group: CallbackGroup,
         depth: int = 1,
         on_lost: Callable[[int], None] | None = None,
+        packed: bool = False,
     ) -> None:
         self._node, self._message_type, self.topic = node, message_type, topic
-        self._on_message, self._group, self._depth = on_message, group, depth
+        self._on_message, self._group, self._depth, self._packed = on_message, group, depth, packed
         self._events = None
 
         def tell_lost(event: Any) -> None:
@@ -75,11 +79,15 @@ class AdaptiveSubscription:
         return self._node.create_subscription(
             self._message_type,
             self.topic,
-            self._on_message,
+            self._on_bytes if self._packed else self._on_message,
             qos,
             callback_group=self._group,
             event_callbacks=self._events,
+            raw=self._packed,
         )
+
+    def _on_bytes(self, data: bytes) -> None:
+        self._on_message(PackedMessage.of(self._message_type, data))
 
     def _follow_publishers(self) -> None:
         publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(self.topic))

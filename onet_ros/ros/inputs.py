@@ -1,7 +1,7 @@
 """What the node works on: frames of a camera, from point clouds or from depth images, with a mask if there is one.
 
 An input subscribes to the topics of one kind of observation, puts together what belongs together, and hands over
-`CameraFrame`s. Whatever needs time (decoding) is left for later, so that the executor's thread is not held up. Another
+`CameraFrame`s. Whatever needs time (unpacking, decoding) is left for later: most clouds are superseded before. Another
 kind of observation is another class beside these, and one more name in `make_input`.
 """
 
@@ -24,6 +24,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from onet_ros.picture_scene import Picture
 from onet_ros.ros.adaptive_subscription import AdaptiveSubscription
 from onet_ros.ros.node_settings import NodeSettings, ParameterError
+from onet_ros.ros.packed_message import PackedMessage
 from onet_ros.ros.statistics import NO_CAMERA_INFO, NO_MASK, STOPPED, FrameStatistics
 from onet_ros.ros.synchronizer import MaskSynchronizer
 from onet_ros.scene import (
@@ -67,12 +68,12 @@ class CameraFrame:
     pictured: Callable[[Image], Picture] | None = None
     picture: Callable[[], Picture] | None = None
 
-    def with_mask(self, mask: Image) -> CameraFrame:
-        """The same with a mask, or another one."""
+    def with_mask(self, mask: Callable[[], Image]) -> CameraFrame:
+        """The same with a mask, or another one; `mask` gives it."""
         pictured = self.pictured
         if pictured is None:
-            return replace(self, labels=lambda: decode_mask(mask))
-        return replace(self, picture=lambda: pictured(mask))
+            return replace(self, labels=lambda: decode_mask(mask()))
+        return replace(self, picture=lambda: pictured(mask()))
 
     @property
     def nanoseconds(self) -> int:
@@ -136,11 +137,15 @@ class MaskedInput:
             )
             self.subscribe(Image, "mask", self._on_mask)
 
-    def subscribe(self, message_type: type, topic: str, on_message: Callable[[Any], None]) -> None:
-        """Listen to one more topic; all callbacks of an input run one after the other."""
+    def subscribe(self, message_type: type, topic: str, on_message: Callable[[Any], None], packed: bool = True) -> None:
+        """Listen to one more topic; all callbacks of an input run one after the other.
+
+        Args:
+            packed: it is given `PackedMessage`s.
+        """
         lost = self.statistics.lose
         self.subscriptions.append(
-            AdaptiveSubscription(self.node, message_type, topic, on_message, self.group, on_lost=lost)
+            AdaptiveSubscription(self.node, message_type, topic, on_message, self.group, on_lost=lost, packed=packed)
         )
 
     def hand_over(self, frame: CameraFrame) -> None:
@@ -171,13 +176,13 @@ class MaskedInput:
             subscription.close()
         self.forget(STOPPED)
 
-    def _on_mask(self, message: Image) -> None:
+    def _on_mask(self, message: PackedMessage) -> None:
         if self._masks is not None:
             with self._lock:
-                self._masks.add_mask(nanoseconds(message.header.stamp), message)
+                self._masks.add_mask(nanoseconds(message.stamp), message)
 
-    def _on_pair(self, frame: CameraFrame, mask: Image) -> None:
-        self._on_frame(frame.with_mask(mask))
+    def _on_pair(self, frame: CameraFrame, mask: PackedMessage) -> None:
+        self._on_frame(frame.with_mask(mask.unpacked))
 
     def _without_mask(self, frame: CameraFrame) -> None:
         stamp = f"{frame.stamp.sec}.{frame.stamp.nanosec:09d}"
@@ -197,9 +202,12 @@ class CloudInput(MaskedInput):
         super().__init__(node, settings, statistics, on_frame)
         self.subscribe(PointCloud2, "points", self._on_cloud)
 
-    def _on_cloud(self, message: PointCloud2) -> None:
+    def _on_cloud(self, message: PackedMessage) -> None:
         self.statistics.receive()
-        self.hand_over(cloud_frame(message, self.settings.max_points))
+        most = self.settings.max_points
+        self.hand_over(
+            CameraFrame(message.stamp, message.frame_id, lambda: decode_point_cloud2(message.unpacked(), most))
+        )
 
 
 class DepthInput(MaskedInput):
@@ -215,13 +223,13 @@ class DepthInput(MaskedInput):
         super().__init__(node, settings, statistics, on_frame)
         self._decoder = DepthImageDecoder()
         self._camera_info: CameraInfo | None = None
-        self.subscribe(CameraInfo, "camera_info", self._on_camera_info)
+        self.subscribe(CameraInfo, "camera_info", self._on_camera_info, packed=False)
         self.subscribe(Image, "depth_image", self._on_image)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._camera_info = message
 
-    def _on_image(self, image: Image) -> None:
+    def _on_image(self, image: PackedMessage) -> None:
         self.statistics.receive()
         info, settings = self._camera_info, self.settings
         if info is None:
@@ -230,9 +238,11 @@ class DepthInput(MaskedInput):
             return
 
         def cloud() -> PointCloud:
-            return self._decoder.decode(image, info, settings.depth_unit, settings.depth_rectified, settings.max_points)
+            return self._decoder.decode(
+                image.unpacked(), info, settings.depth_unit, settings.depth_rectified, settings.max_points
+            )
 
-        self.hand_over(CameraFrame(image.header.stamp, image.header.frame_id, cloud))
+        self.hand_over(CameraFrame(image.stamp, image.frame_id, cloud))
 
 
 class OctomapInput(MaskedInput):
@@ -250,10 +260,12 @@ class OctomapInput(MaskedInput):
         super().__init__(node, settings, statistics, on_frame)
         self.subscribe(Octomap, "octomap", self._on_map)
 
-    def _on_map(self, message: Any) -> None:
+    def _on_map(self, message: PackedMessage) -> None:
         self.statistics.receive()
-        header, most = message.header, self.settings.max_points
-        self.hand_over(CameraFrame(header.stamp, header.frame_id, lambda: decode_octomap(message, most), of_map=True))
+        most = self.settings.max_points
+        self.hand_over(
+            CameraFrame(message.stamp, message.frame_id, lambda: decode_octomap(message.unpacked(), most), of_map=True)
+        )
 
 
 class ImageInput(MaskedInput):
@@ -264,8 +276,8 @@ class ImageInput(MaskedInput):
     ) -> None:
         super().__init__(node, settings, statistics, on_frame)
         self._camera_info: CameraInfo | None = None
-        self._depths: deque[Image] = deque(maxlen=settings.mask_queue)
-        self.subscribe(CameraInfo, "camera_info", self._on_camera_info)
+        self._depths: deque[PackedMessage] = deque(maxlen=settings.mask_queue)
+        self.subscribe(CameraInfo, "camera_info", self._on_camera_info, packed=False)
         if settings.use_depth:
             self.subscribe(Image, "depth_image", self._on_depth)
         self.subscribe(Image, "image", self._on_image)
@@ -273,7 +285,7 @@ class ImageInput(MaskedInput):
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._camera_info = message
 
-    def _on_image(self, image: Image) -> None:
+    def _on_image(self, image: PackedMessage) -> None:
         self.statistics.receive()
         if self._camera_info is None:
             topic = self.node.resolve_topic_name("camera_info")
@@ -282,18 +294,20 @@ class ImageInput(MaskedInput):
         info = self._camera_info
 
         def pictured(mask: Image) -> Picture:
-            return decode_picture(image, info, mask, self._depth_at(nanoseconds(image.header.stamp)), self.settings)
+            return decode_picture(image.unpacked(), info, mask, self._depth_at(nanoseconds(image.stamp)), self.settings)
 
-        self.hand_over(CameraFrame(image.header.stamp, image.header.frame_id, _no_cloud, pictured=pictured))
+        self.hand_over(CameraFrame(image.stamp, image.frame_id, _no_cloud, pictured=pictured))
 
-    def _on_depth(self, message: Image) -> None:
+    def _on_depth(self, message: PackedMessage) -> None:
         self._depths.append(message)
 
     def _depth_at(self, stamp: int) -> Image | None:
         """The depth image nearest to a stamp, nanoseconds; None where none is near enough."""
-        away = {abs(nanoseconds(depth.header.stamp) - stamp): depth for depth in self._depths.copy()}
-        nearest = min(away, default=np.inf)
-        return away[nearest] if nearest <= self.settings.mask_tolerance * 1e9 else None  # type: ignore[index]
+        away = {abs(nanoseconds(depth.stamp) - stamp): depth for depth in self._depths.copy()}
+        nearest = min(away, default=None)
+        if nearest is None or nearest > self.settings.mask_tolerance * 1e9:
+            return None
+        return away[nearest].unpacked()
 
 
 def decode_picture(
@@ -344,7 +358,7 @@ def _no_cloud() -> PointCloud:
 def cloud_frame(message: PointCloud2, max_points: int, mask: Image | None = None) -> CameraFrame:
     """A cloud, and a mask for it, as a frame."""
     frame = CameraFrame(message.header.stamp, message.header.frame_id, lambda: decode_point_cloud2(message, max_points))
-    return frame if mask is None else frame.with_mask(mask)
+    return frame if mask is None else frame.with_mask(lambda: mask)
 
 
 def nanoseconds(stamp: Time) -> int:

@@ -167,7 +167,7 @@ class Requests:
             job = pipeline.call(lambda: pipeline.reconstruct_apart(frame, region, watch))
         else:
             newest = self._newest_frame(pipeline, request.not_before, timeout, is_cancelled)
-            frame = newest if mask is None else newest.with_mask(mask)
+            frame = newest if mask is None else newest.with_mask(lambda: mask)
             job = pipeline.call(lambda: pipeline.reconstruct_now(frame, region, watch))
         return job.result(REQUEST_TIMEOUT)
 

@@ -237,6 +237,10 @@ class Client:
         self._publisher.publish(cloud)
         return stamp_of(cloud)
 
+    def send_bytes(self, data: bytes) -> None:
+        """Publish as a cloud what may be none."""
+        self._publisher.publish(data)
+
     def result_of(self, stamp: tuple[int, int], process: Any, timeout: float = 60.0) -> Any:
         """The message with the objects of the cloud of that stamp."""
         from onet_ros.ros.collector import stamp_of

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 (rclpy) is not installed")
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.waitable import NumberOfEntities, Waitable
+from std_msgs.msg import String
 
 from onet_ros.ros.executor import InvalidHandle, NodeExecutor
 
@@ -58,3 +61,32 @@ def test_what_shares_a_group_with_something_destroyed_is_still_heard(client):
     executor.shutdown()
     node.destroy_node()
     assert calls.count(True) >= 3
+
+
+def test_work_that_waits_for_the_interpreter_is_not_looked_at_again_and_again(client):
+    import rclpy
+
+    node, looks, calls = rclpy.create_node("busy"), 0, []
+
+    def compute() -> None:
+        calls.append(None)
+        end = time.monotonic() + 0.02
+        while time.monotonic() < end:
+            sum(range(1000))
+
+    for _ in range(3):
+        node.create_timer(0.03, compute, MutuallyExclusiveCallbackGroup())
+    publisher = node.create_publisher(String, "busy", 1)
+    node.create_timer(0.005, lambda: publisher.publish(String()), MutuallyExclusiveCallbackGroup())
+    group = MutuallyExclusiveCallbackGroup()
+    node.create_subscription(String, "busy", calls.append, 1, callback_group=group)
+    executor = NodeExecutor(8)
+    executor.add_node(node)
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        executor.spin_once(0.1)
+        looks += 1
+    executor.shutdown()
+    node.destroy_node()
+    assert len(calls) > 10
+    assert looks < 10 * len(calls)  # with rclpy's own it is a hundred times as many

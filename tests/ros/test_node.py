@@ -237,6 +237,19 @@ def test_bad_cloud_is_refused_with_its_reason_and_the_next_good_one_works(
     assert [item.id for item in after.objects] == [item.id for item in good_result.objects]
 
 
+def test_bytes_that_are_no_cloud_are_refused_and_the_next_good_one_works(
+    good_cloud, good_result, table_points, client, node
+):
+    good_cloud.header.stamp = client.collector.get_clock().now().to_msg()
+    client.send_bytes(serialize(good_cloud)[:1000])
+    client.wait_until(
+        lambda: "invalid input (" in node.log() and "1000 bytes are not a PointCloud2" in node.log(), node
+    )
+    again = to_point_cloud2_msg(Header(frame_id=FRAME), table_points, LAYOUTS["realsense"])
+    after = client.result_of(client.send(again), node)
+    assert [item.id for item in after.objects] == [item.id for item in good_result.objects]
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_drivers_layout_gives_the_same_objects(layout, table_points, good_result, client, node):
     assert client.call(Trigger, "~/clear", node).success  # what is known already would not be completed again
