@@ -177,6 +177,19 @@ class TestNeighbours:
         for one, plain in zip(extracted(apart, 2), extracted(ball(), 2), strict=True):
             np.testing.assert_array_equal(one.mesh.vertices, plain.mesh.vertices)
 
+    def test_with_a_gradient_and_without_the_logits_are_the_same(self):
+        frames = [UnitFrame(UPRIGHT, FRAME.origin + [0.05 * number, 0.02 * number, 0.0], 0.1) for number in range(4)]
+
+        def field(points, objects):
+            return 10.0 * (0.5 + 0.05 * objects - (points - torch.tensor([0, 0, 0.5])).norm(dim=1))
+
+        apart = ExclusiveField(field, frames, LOWER, UPPER, 0.2, torch.device("cpu"))
+        points = torch.from_numpy(np.random.default_rng(0).uniform(LOWER, UPPER, (4000, 3)).astype(np.float32))
+        objects = torch.arange(4).repeat_interleave(1000)
+        told, alone = apart(points, objects), field(points, objects)
+        assert 100 < (told != alone).sum() < 4000
+        torch.testing.assert_close(told, apart(points.clone().requires_grad_(), objects).detach(), rtol=1e-5, atol=1e-5)
+
     def test_only_what_lies_in_the_other_ones_box_is_shared(self):
         frames = [FRAME, UnitFrame(UPRIGHT, FRAME.origin + [0.08, 0.0, 0.0], 0.1)]
 

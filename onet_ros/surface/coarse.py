@@ -65,15 +65,12 @@ def covering_grids(
     asked = 0
     unknown = torch.zeros_like(samples, dtype=torch.bool) if start.made_up is None else start.made_up.clone()
     for _ in range(ROUNDS):
-        corners = lattice.offsets(_CHOICES) + _crossed(samples, start, grids.threshold).unsqueeze(1)
-        corners = corners.flatten().unique()
-        corners = corners[unknown[corners]]
+        corners = _unknown_corners(_crossed(samples, start, grids.threshold), unknown, start)
         if not len(corners):
             break
         owners = lattice.objects(corners)
         points = lattice.points(owners, lattice.coordinates(corners))
         samples[corners] = evaluate_batch(raised(field, raised_by), points, owners, chunk_size)
-        unknown[corners] = False
         asked += len(corners)
     return _thickened(grids, start, samples, unknown, grids.threshold, asked), raised_by
 
@@ -141,6 +138,17 @@ def _crossed(samples: torch.Tensor, start: GridBatch, threshold: float) -> torch
         return coarse_loops.crossed_cells(samples, width, threshold)
     object_, x, y, z = mixed_cells((samples > threshold).view(-1, width, width, width)).unbind(1)
     return ((object_ * width + x) * width + y) * width + z
+
+
+def _unknown_corners(cells: torch.Tensor, unknown: torch.Tensor, start: GridBatch) -> torch.Tensor:
+    """(K,) int64 corners of cells (M,) whose values are unknown (N,), objects side by side; they are taken for known
+    from now on."""
+    if not cells.is_cuda:
+        return coarse_loops.unknown_corners(cells, unknown, start.lattice.width)
+    corners = (start.lattice.offsets(_CHOICES) + cells.unsqueeze(1)).flatten().unique()
+    corners = corners[unknown[corners]]
+    unknown[corners] = False
+    return corners
 
 
 def _unshown(

@@ -212,7 +212,7 @@ class ExclusiveField:
         self._lower, self._upper = (
             torch.as_tensor(corner, dtype=torch.float32, device=device).unsqueeze(1) for corner in (lower, upper)
         )
-        self._neighbours = []
+        self._neighbours: list[tuple[int, Tensor, Tensor]] = []
         for number, frame in enumerate(frames):
             others = [
                 other
@@ -223,17 +223,41 @@ class ExclusiveField:
                 matrices = np.stack([frame.matrix_to(frames[other]) for other in others])
                 table = torch.as_tensor(matrices, dtype=torch.float32, device=device)
                 self._neighbours.append((number, torch.tensor(others, device=device), table))
+        if device.type == "cpu" and self._neighbours:
+            counts = np.zeros(len(frames) + 1, dtype=np.int64)
+            for number, beside, _ in self._neighbours:
+                counts[number + 1] = len(beside)
+            self._tables = (
+                np.cumsum(counts),
+                torch.cat([beside for _, beside, _ in self._neighbours]).numpy(),
+                torch.cat([table for _, _, table in self._neighbours]).numpy(),
+                np.stack([lower, upper]).astype(np.float32),
+            )
 
     def __call__(self, points: Tensor, objects: Tensor) -> Tensor:
         """points: (N, 3) float32, unit frames, objects: (N,) int64 -> logits (N,) float32."""
         logits = self._field(points, objects)
         if not self._neighbours:
             return logits
-        rows, others, places = self._shared(points, objects, (logits.detach() > self._threshold).nonzero().squeeze(1))
+        if not (points.is_cuda or points.requires_grad):
+            return self._divided(points, objects, logits.detach())
+        inside = (logits.detach() > self._threshold).nonzero().squeeze(1)
+        rows, others, places = self._shared(points, objects, inside)
         if not len(rows):
             return logits
         limits = self._threshold + 0.5 * (logits[rows] - self._field(places, others))
         return logits.scatter_reduce(0, rows, limits, reduce="amin")
+
+    def _divided(self, points: Tensor, objects: Tensor, logits: Tensor) -> Tensor:
+        """The same on a CPU, out of what the fields themselves say."""
+        arrays = points.contiguous().numpy(), objects.contiguous().numpy(), logits.contiguous().numpy()
+        rows, others, places = _find_shared(*arrays, self._threshold, self._tables)
+        if not len(rows):
+            return logits
+        divided = logits.clone()
+        told = self._field(torch.from_numpy(places), torch.from_numpy(others)).detach()
+        _divide(rows, told.contiguous().numpy(), self._threshold, logits.contiguous().numpy(), divided.numpy())
+        return divided
 
     def _shared(self, points: Tensor, objects: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rows of points in one object that lie in the box of another, that other, and where they are in its frame."""
@@ -247,6 +271,56 @@ class ExclusiveField:
             found.append((own[column], others[which], places[which, :, column]))
         rows, owners, places = (torch.cat(parts) for parts in zip(*found, strict=True))
         return rows, owners, places
+
+
+@compiled
+def _find_shared(
+    points: NDArray[np.float32],
+    objects: NDArray[np.int64],
+    logits: NDArray[np.float32],
+    threshold: float,
+    tables: tuple[Any, ...],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """`ExclusiveField._shared` of points of which those of one object are side by side."""
+    firsts, others, matrices, box = tables
+    inside, count, most = np.empty(len(points), np.int64), 0, 0
+    for i in range(len(points)):
+        if logits[i] > threshold:
+            inside[count] = i
+            count += 1
+            most += firsts[objects[i] + 1] - firsts[objects[i]]
+    rows, beside, places = np.empty(most, np.int64), np.empty(most, np.int64), np.empty((most, 3), np.float32)
+    place, used, start = np.empty(3, np.float32), 0, 0
+    while start < count:
+        owner, end = objects[inside[start]], start
+        while end < count and objects[inside[end]] == owner:
+            end += 1
+        for number in range(firsts[owner], firsts[owner + 1]):
+            matrix = matrices[number]
+            for row in inside[start:end]:
+                x, y, z = points[row, 0], points[row, 1], points[row, 2]
+                within = True
+                for axis in range(3):
+                    place[axis] = matrix[axis, 0] * x + matrix[axis, 1] * y + matrix[axis, 2] * z + matrix[axis, 3]
+                    within = within and box[0, axis] <= place[axis] <= box[1, axis]
+                if within:
+                    rows[used], beside[used], places[used] = row, others[number], place
+                    used += 1
+        start = end
+    return rows[:used].copy(), beside[:used].copy(), places[:used].copy()
+
+
+@compiled
+def _divide(
+    rows: NDArray[np.int64],
+    told: NDArray[np.float32],
+    threshold: float,
+    logits: NDArray[np.float32],
+    divided: NDArray[np.float32],
+) -> None:
+    for i in range(len(rows)):
+        row = rows[i]
+        divided[row] = min(divided[row], threshold + 0.5 * (logits[row] - told[i]))
 
 
 def _boxes_meet(one: UnitFrame, other: UnitFrame, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> bool:
