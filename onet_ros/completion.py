@@ -16,6 +16,7 @@ import trimesh
 from numpy.typing import ArrayLike, NDArray
 
 from onet_ros import columns
+from onet_ros.nearest import NearestPoint
 from onet_ros.networks import (
     AUTO,
     ENGINES,
@@ -32,7 +33,6 @@ from onet_ros.stopwatch import Stopwatch
 from onet_ros.surface import (
     ExtractedSurface,
     ExtractionSettings,
-    NearestPoint,
     Pace,
     SurfaceError,
     extract_surfaces,

@@ -7,8 +7,9 @@ import pytest
 import trimesh
 from scipy.spatial import cKDTree
 
+from onet_ros.nearest import NearestPoint, surface_distances
 from onet_ros.ray_casting import ray_scene
-from onet_ros.surface import NearestPoint, simplify_mesh, surface_distances
+from onet_ros.surface import simplify_mesh
 
 
 def distances(mesh: trimesh.Trimesh, points: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial import cKDTree
 
 from onet_ros import columns
+from onet_ros.nearest import NearestPoint
 from onet_ros.scene.evidence import KnownShape, sampled
 from onet_ros.scene.segmentation import ObjectCluster
 
@@ -81,13 +81,13 @@ def _divided(cluster: ObjectCluster, shapes: Sequence[KnownShape], same_object_d
     near = [shape for shape in shapes if np.linalg.norm(centre - shape.centre) < radius + same_object_distance]
     if len(near) < 2:
         return [cluster]
-    tree = cKDTree(sampled(cluster.points, 20 * SAMPLE))
-    covered = [
-        shape
-        for shape in near
-        if (tree.query(sampled(shape.points, 3 * SAMPLE), distance_upper_bound=ON_SHAPE)[0] < ON_SHAPE).mean()
-        > COVERED_SHARE
-    ]
+    nearest = NearestPoint(np.asarray(sampled(cluster.points, 20 * SAMPLE), dtype=np.float64))
+
+    def covers(shape: KnownShape) -> bool:
+        some = np.asarray(sampled(shape.points, 3 * SAMPLE), dtype=np.float64)
+        return bool((nearest(some, within=ON_SHAPE)[0] < ON_SHAPE).mean() > COVERED_SHARE)
+
+    covered = [shape for shape in near if covers(shape)]
     if len(covered) < 2:
         return [cluster]
     distances = np.stack([shape.distances(cluster.points) for shape in covered])

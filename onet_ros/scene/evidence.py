@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from onet_ros import columns
+from onet_ros.nearest import NearestPoint
 from onet_ros.scene.cloud import PointCloud, depth_noise
 from onet_ros.scene.seen_object import SeenObject
 from onet_ros.scene.surroundings import ENOUGH, pinhole_image, view_axes
@@ -121,14 +122,12 @@ class KnownShape:
         self.evidence, self.surface = evidence, surface
         self.points = np.concatenate([sampled(view.points, KNOWN_POINTS) for view in evidence.views])
         shape = self.points if surface is None else np.concatenate([self.points, surface])
-        self._known = cKDTree(self.points, compact_nodes=False, balanced_tree=False)
-        self._shape = cKDTree(shape, compact_nodes=False, balanced_tree=False)
         self.centre = columns.centre(shape)
         self.radius = float(columns.lengths(shape - self.centre).max())
 
     def distances(self, points: NDArray[np.floating], limit: float = np.inf) -> NDArray[np.float64]:
         """(N,) metres from points (N, 3) to the shape; `limit` where it is farther."""
-        return np.minimum(self._shape.query(points, distance_upper_bound=limit)[0], limit)
+        return np.minimum(self._to_shape(points, self._to_points(points, limit), limit), limit)
 
     def change(self, seen: SeenObject, rays: SeenRays, seed: int = 0) -> Change:
         """What is new in what is seen now.
@@ -141,9 +140,9 @@ class KnownShape:
         points = sampled(seen.points, SAMPLE, seed)
         tolerance = TOLERANCE + 3.0 * depth_noise(columns.lengths(points - seen.viewpoint))
         reach = float(tolerance.max()) + GUESS_TOLERANCE
-        to_points = self._known.query(points, distance_upper_bound=reach)[0]
-        # The known points are a part of the shape. What is farther off is at infinity, not at `reach` itself.
-        to_shape = self._shape.query(points, distance_upper_bound=reach)[0]
+        # What is farther off is at infinity, not at `reach` itself.
+        to_points = self._to_points(points, reach)
+        to_shape = self._to_shape(points, to_points, reach)
         angles = [angle_between(view, seen, self.centre) for view in self.evidence.views]
         nearest = int(np.argmin(angles))
         evidence = rays.look_at(sampled(self.points, SAMPLE, seed))
@@ -155,6 +154,27 @@ class KnownShape:
             angle=angles[nearest],
             nearest=nearest,
         )
+
+    @cached_property
+    def _nearest_point(self) -> NearestPoint:
+        return NearestPoint(self.points.astype(np.float64, copy=False))
+
+    @cached_property
+    def _nearest_of_surface(self) -> NearestPoint | None:
+        return None if self.surface is None else NearestPoint(self.surface)
+
+    def _to_points(self, points: NDArray[np.floating], limit: float) -> NDArray[np.float64]:
+        """(N,) metres to the points seen, infinite beyond the limit."""
+        return self._nearest_point(points.astype(np.float64, copy=False), within=limit)[0]
+
+    def _to_shape(
+        self, points: NDArray[np.floating], to_points: NDArray[np.float64], limit: float
+    ) -> NDArray[np.float64]:
+        """The same to the shape, out of the distances to the points seen."""
+        if self._nearest_of_surface is None:
+            return to_points
+        to_surface = self._nearest_of_surface(points.astype(np.float64, copy=False), within=limit)[0]
+        return np.minimum(to_points, to_surface)
 
     @staticmethod
     def _shift(before: SeenObject, now: SeenObject, angle: float, rays: RayEvidence) -> float:

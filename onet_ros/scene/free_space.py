@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onet_ros.columns import bounds, in_all, mean
+from onet_ros.columns import bounds, mean
 from onet_ros.cpu_kernels import compiled
 from onet_ros.scene.surroundings import WIDE, pinhole_image, view_axes
 
@@ -64,15 +64,13 @@ class FreeSpace:
         if not margin > 0.0:
             return None
         low, high = low - margin, high + margin
-        inside = np.flatnonzero(in_all((image >= low) & (image < high)))
-        cells = int(np.clip(np.sqrt(len(inside) / POINTS_PER_CELL), *CELLS))
+        inside = int(_count_inside(image, low, high))
+        cells = int(np.clip(np.sqrt(inside / POINTS_PER_CELL), *CELLS))
         edge = float((high - low).max()) / cells
         columns, rows = (np.ceil((high - low) / edge).astype(int)).tolist()
-        column, row = ((image.take(inside, axis=0) - low) / edge).astype(int).T
-        nearest = np.full(rows * columns, np.inf, dtype=np.float32)
-        place = row.clip(max=rows - 1) * columns + column.clip(max=columns - 1)
-        np.minimum.at(nearest, place, (ends.take(inside, axis=0) @ axes[2]).astype(np.float32))
-        depth = np.maximum(_free_depth(nearest.reshape(rows, columns)) - TOLERANCE, 0.0).astype(np.float32)
+        nearest, depth = np.full((2, rows, columns), np.inf, dtype=np.float32)
+        _sort_in(image, ends, axes[2], low, high, edge, nearest)
+        _fill_free_depth(nearest, depth)
         return cls(eye, axes, low, edge, depth)
 
     def margin(self, points: ArrayLike) -> NDArray[np.float64]:
@@ -142,13 +140,45 @@ def _volume_in_front(
     return total / 18.0  # halves of areas, thirds of volumes, thirds of the corners
 
 
-def _free_depth(nearest: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(H, W) nearest ends of the rays in each cell, inf where there are none -> the least of each cell and the eight
-    around it; 0 where that is not known."""
-    around = np.pad(nearest, 1, constant_values=np.inf)
-    height, width = nearest.shape
-    shifted = [around[i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    known = sum(np.isfinite(one).astype(np.int8) for one in shifted)
-    least = np.minimum.reduce(shifted)
-    usable = np.isfinite(nearest) | (np.asarray(known) >= FILLED_FROM)
-    return np.where(usable, least, 0.0).astype(np.float32)
+@compiled
+def _count_inside(image: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> int:
+    count = 0
+    for i in range(len(image)):
+        count += low[0] <= image[i, 0] < high[0] and low[1] <= image[i, 1] < high[1]
+    return count
+
+
+@compiled
+def _sort_in(
+    image: NDArray[np.float64],
+    ends: NDArray[np.float64],
+    forward: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    edge: float,
+    nearest: NDArray[np.float32],
+) -> None:
+    """The depth (H, W) of the nearest end of a ray in each cell; left as it is where there is none."""
+    rows, columns = nearest.shape
+    for i in range(len(image)):
+        if low[0] <= image[i, 0] < high[0] and low[1] <= image[i, 1] < high[1]:
+            column = min(int((image[i, 0] - low[0]) / edge), columns - 1)
+            row = min(int((image[i, 1] - low[1]) / edge), rows - 1)
+            depth = np.float32(ends[i, 0] * forward[0] + ends[i, 1] * forward[1] + ends[i, 2] * forward[2])
+            nearest[row, column] = min(nearest[row, column], depth)
+
+
+@compiled
+def _fill_free_depth(nearest: NDArray[np.float32], depth: NDArray[np.float32]) -> None:
+    """Nearest ends of the rays in cells (H, W), inf where there are none -> a little less than the least of each cell
+    and the eight around it; 0 where that is not known."""
+    rows, columns = nearest.shape
+    for row in range(rows):
+        for column in range(columns):
+            known, least = 0, np.inf
+            for i in range(max(row - 1, 0), min(row + 2, rows)):
+                for j in range(max(column - 1, 0), min(column + 2, columns)):
+                    if np.isfinite(nearest[i, j]):
+                        known, least = known + 1, min(least, nearest[i, j])
+            usable = np.isfinite(nearest[row, column]) or known >= FILLED_FROM
+            depth[row, column] = max(least - TOLERANCE, 0.0) if usable else 0.0

@@ -116,7 +116,7 @@ def _around(
     around = np.asarray(background, dtype=np.float64).reshape(-1, 3)
     if not len(around):
         return around, None
-    told = around[nearest_around(points, around, viewpoint)]
+    told = around.take(nearest_around(points, around, viewpoint), axis=0)
     if len(told) > BACKGROUND_POINTS:
         told = np.random.default_rng(0).choice(told, BACKGROUND_POINTS, replace=False)
     return told, FreeSpace.about(points, around, viewpoint)

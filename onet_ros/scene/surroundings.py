@@ -147,17 +147,17 @@ def table_beside(
     return table if len(table) <= count else np.random.default_rng(seed).choice(table, count, replace=False)
 
 
-def nearest_around(points: ArrayLike, around: ArrayLike, viewpoint: ArrayLike) -> NDArray[np.bool_]:
-    """(M,) which of the points around an object (M, 3) lie in the window that networks were trained with.
+def nearest_around(points: ArrayLike, around: ArrayLike, viewpoint: ArrayLike) -> NDArray[np.int64]:
+    """(K,) numbers of those points around an object (M, 3) that lie in the window that networks were trained with.
 
     Args:
         points: (N, 3) metres, of the object; viewpoint: (3,); all in one frame.
     """
     eye, own = np.asarray(viewpoint, dtype=np.float32), np.asarray(points, dtype=np.float32)
+    others = np.ascontiguousarray(around, dtype=np.float32)
     axes = view_axes(columns.mean(own) - eye)
     middle, half = _window(pinhole_image(own - eye, axes), WINDOW)
-    offset = np.abs(pinhole_image(np.asarray(around, dtype=np.float32) - eye, axes) - middle)
-    return columns.in_all(offset < half)
+    return _in_window(others, np.ones(len(others), dtype=np.bool_), eye, axes, middle, half)
 
 
 def _window(own: NDArray[np.floating], window: float) -> tuple[NDArray[np.floating], float]:
@@ -168,14 +168,38 @@ def _window(own: NDArray[np.floating], window: float) -> tuple[NDArray[np.floati
 
 def view_axes(forward: NDArray[np.floating]) -> NDArray[np.float32]:
     """(3, 3) rows: two axes across the line of sight, and the line of sight."""
-    forward = forward / np.linalg.norm(forward)
-    across = np.cross(forward, np.eye(3)[np.argmin(np.abs(forward))])
-    across /= np.linalg.norm(across)
-    return np.stack([across, np.cross(forward, across), forward]).astype(np.float32)
+    axes = np.empty((3, 3), dtype=np.float32)
+    _fill_axes(np.asarray(forward, dtype=np.float64), axes)
+    return axes
 
 
 def pinhole_image(offsets: NDArray[np.float32], axes: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N, 3) offsets from the eye -> (N, 2) pinhole coordinates; far outside for what lies behind the eye."""
-    along = offsets @ axes.T
-    depth = np.where(along[:, 2:] > 1e-3, along[:, 2:], np.float32(1e-6))
-    return (along[:, :2] / depth).astype(np.float32)
+    image = np.empty((len(offsets), 2), dtype=np.float32)
+    _project(np.ascontiguousarray(offsets), np.ascontiguousarray(axes), image)
+    return image
+
+
+@compiled
+def _fill_axes(forward: NDArray[np.float64], axes: NDArray[np.float32]) -> None:
+    forward = forward / np.sqrt((forward**2).sum())
+    least = np.abs(forward).argmin()
+    one, other = (least + 1) % 3, (least + 2) % 3  # across: forward x the axis that it is farthest from
+    across = np.zeros(3)
+    length = np.sqrt(forward[one] ** 2 + forward[other] ** 2)
+    across[one], across[other] = forward[other] / length, -forward[one] / length
+    for axis in range(3):
+        second, third = (axis + 1) % 3, (axis + 2) % 3
+        axes[0, axis], axes[2, axis] = across[axis], forward[axis]
+        axes[1, axis] = forward[second] * across[third] - forward[third] * across[second]
+
+
+@compiled
+def _project(offsets: NDArray[np.float32], axes: NDArray[np.float32], image: NDArray[np.float32]) -> None:
+    for i in range(len(offsets)):
+        x, y, z = offsets[i]
+        depth = x * axes[2, 0] + y * axes[2, 1] + z * axes[2, 2]
+        if not depth > np.float32(1e-3):
+            depth = np.float32(1e-6)
+        for axis in range(2):
+            image[i, axis] = (x * axes[axis, 0] + y * axes[axis, 1] + z * axes[axis, 2]) / depth

@@ -7,7 +7,6 @@ from onet_ros.surface.field import BatchField, Field, SurfaceError
 from onet_ros.surface.grid import GridBatch, GridField, sample_grid_dense
 from onet_ros.surface.marching_cubes import extract_mesh, extract_meshes
 from onet_ros.surface.mise import sample_grid_mise, sample_grids_mise
-from onet_ros.surface.nearest import NearestPoint, surface_distances
 from onet_ros.surface.pace import Pace
 from onet_ros.surface.refine import refine_vertices, vertex_normals
 from onet_ros.surface.settings import ExtractionSettings
@@ -23,7 +22,6 @@ __all__ = [
     "Field",
     "GridBatch",
     "GridField",
-    "NearestPoint",
     "Pace",
     "SurfaceError",
     "coarse_grids",
@@ -43,7 +41,6 @@ __all__ = [
     "sample_grids_mise",
     "simplify_mesh",
     "surface_deviation",
-    "surface_distances",
     "vertex_normals",
     "volume",
     "volume_moments",

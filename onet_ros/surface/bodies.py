@@ -9,10 +9,10 @@ import torch
 import trimesh
 from numpy.typing import ArrayLike, NDArray
 
+from onet_ros.nearest import NearestPoint
 from onet_ros.surface.body_kernels import within_reach
 from onet_ros.surface.field import SurfaceError
 from onet_ros.surface.mesh_batch import MeshBatch
-from onet_ros.surface.nearest import NearestPoint
 from onet_ros.surface.triangles import areas_and_volumes_of_pieces, volume
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from onet_ros.nearest import NearestPoint
 from onet_ros.scene import FreeSpace, UnitFrame
-from onet_ros.surface import NearestPoint, face_areas, face_means, volume
+from onet_ros.surface import face_areas, face_means, volume
 from onet_ros.trust.consistency import check_consistency
 from onet_ros.trust.errors import ErrorModel, ObjectEvidence, VertexEvidence
 from onet_ros.trust.next_view import NextView, suggest_view

@@ -9,8 +9,9 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from onet_ros.nearest import surface_distances
 from onet_ros.scene import FreeSpace
-from onet_ros.surface import surface_distances, volume
+from onet_ros.surface import volume
 
 SEEN_POINTS = 128  # of those seen, whose distances are measured
 
