@@ -15,6 +15,8 @@ from onet_ros.surface.field import SurfaceError
 from onet_ros.surface.mesh_batch import MeshBatch
 from onet_ros.surface.triangles import areas_and_volumes_of_pieces, volume
 
+SAMPLING = (64, 8, 1)  # every so many of the vertices that are left
+
 
 def keep_bodies(
     mesh: trimesh.Trimesh, min_fraction: float, seeds: ArrayLike | None = None, reach: float = 0.0
@@ -111,36 +113,51 @@ def _supported(
     reach: Sequence[float],
 ) -> torch.Tensor:
     """(count,) bool, the pieces near a seed of their object; all of an object's whose bodies have none."""
-    near = _near_seeds(batch, torch.bincount(owners[bodies], minlength=len(batch)) > 1, seeds, reach)
-    supported = torch.zeros_like(bodies)
-    supported.index_fill_(0, pieces[near], True)
+    several = torch.bincount(owners[bodies], minlength=len(batch)) > 1
+    arrays = [np.asarray(own, dtype=np.float64).reshape(-1, 3) for own in seeds]
+    if batch.vertices.is_cuda:
+        supported = torch.zeros_like(bodies)
+        supported.index_fill_(0, pieces[_in_reach(batch, several, arrays, reach)], True)
+    else:
+        asked = several & torch.tensor([len(own) > 0 for own in arrays])
+        supported = ~asked[owners]
+        for number in asked.nonzero().flatten().tolist():
+            own = slice(*np.cumsum([0, *batch.vertex_counts])[number : number + 2])
+            vertices = batch.vertices[own].numpy(), pieces[own].numpy()
+            _mark_pieces_in_reach(*vertices, NearestPoint(arrays[number]), reach[number], supported.numpy())
     has_any = torch.zeros(len(batch), dtype=torch.bool, device=pieces.device)
     has_any[owners[supported & bodies]] = True
     return supported | ~has_any[owners]
 
 
-def _near_seeds(
-    batch: MeshBatch, several: torch.Tensor, seeds: Sequence[ArrayLike], reach: Sequence[float]
+def _in_reach(
+    batch: MeshBatch, several: torch.Tensor, seeds: Sequence[NDArray[np.float64]], reach: Sequence[float]
 ) -> torch.Tensor:
     """(V,) bool, vertices within reach of a seed of their object; all of those objects that have no seeds, or not
-    several (B,) bodies."""
-    arrays = [np.asarray(own, dtype=np.float64).reshape(-1, 3) for own in seeds]
-    counts = [len(own) for own in arrays]
+    several (B,) bodies. On a GPU."""
     device = batch.vertices.device
-    if batch.vertices.is_cuda:
-        # An object that is not asked about has no end of reach.
-        limits = torch.where(several, torch.tensor(reach, dtype=torch.float32, device=device), torch.inf)
-        first = torch.tensor(np.cumsum([0, *counts]), device=device)
-        others = torch.from_numpy(np.concatenate(arrays).astype(np.float32)).to(device)
-        return within_reach(batch.vertices, batch.objects_of_vertices, others, first, limits)
-    near = torch.ones(len(batch.vertices), dtype=torch.bool)
-    ends = np.cumsum([0, *batch.vertex_counts])
-    for number in several.nonzero().flatten().tolist():
-        if counts[number]:
-            own = slice(ends[number], ends[number + 1])
-            distances, _ = NearestPoint(arrays[number])(batch.vertices[own].numpy(), within=reach[number])
-            near[own] = torch.from_numpy(np.isfinite(distances))
-    return near
+    # An object that is not asked about has no end of reach.
+    limits = torch.where(several, torch.tensor(reach, dtype=torch.float32, device=device), torch.inf)
+    first = torch.tensor(np.cumsum([0, *map(len, seeds)]), device=device)
+    others = torch.from_numpy(np.concatenate(seeds).astype(np.float32)).to(device)
+    return within_reach(batch.vertices, batch.objects_of_vertices, others, first, limits)
+
+
+def _mark_pieces_in_reach(
+    vertices: NDArray[np.float64],
+    pieces: NDArray[np.int64],
+    seeds: NearestPoint,
+    reach: float,
+    supported: NDArray[np.bool_],
+) -> None:
+    """Mark the pieces (V,) of an object that have a vertex (V, 3) within reach of a seed; few vertices of each first,
+    since most that are have many."""
+    left = np.arange(len(vertices))
+    for step in SAMPLING:
+        some = left[::step]
+        distances, _ = seeds(vertices.take(some, axis=0), within=reach)
+        supported[pieces.take(some[np.isfinite(distances)])] = True
+        left = left[~supported.take(pieces.take(left))]
 
 
 def _not_inside_others(
