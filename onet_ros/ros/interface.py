@@ -85,7 +85,8 @@ OUTPUTS = (
         "visualization_msgs/msg/MarkerArray",
         MARKERS_QOS,
         "Namespaces `onet/objects`, `labels`, `shells` (conservative surface), `next_views`, `pieces`, `grasps` (while "
-        "somebody listens to grasps); id as in ~/objects; differences, and only while somebody listens",
+        "somebody listens to grasps); id as in ~/objects; differences, in several messages, and only while somebody "
+        "listens",
     ),
     Topic(
         "collision_object",

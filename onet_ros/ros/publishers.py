@@ -33,6 +33,7 @@ from onet_ros.scene import SupportPlane, TableTop
 
 REPEATED_DELETIONS = 10
 RENEWALS = 3  # of a marker within its lifetime
+MESSAGES = 5  # at most, that tell of changed objects: the first are under way while the next are made
 ACKNOWLEDGE_TIMEOUT = Duration(seconds=1.0)
 
 
@@ -211,15 +212,25 @@ class MarkerPublisher:
         if not listeners:
             return
         now = time.monotonic()
+        changed = [number for number, item in objects.items() if somebody_new or self._is_due(item, now, lifetime)]
+        share = -(-len(changed) // MESSAGES) or 1
         markers = _delete_markers(header, [number for numbers in self._vanished for number in numbers])
-        for number, item in objects.items():
-            sent = self._shown.get(number)
-            expires = lifetime > 0.0 and sent is not None and now - sent[1] > lifetime / RENEWALS
-            if sent is None or sent[0].shape is not item.shape or somebody_new or expires:
+        for number in sorted(objects, key=lambda number: number not in changed):
+            item = objects[number]
+            markers.append(conversions.to_label_marker(header, number, item.shape, latency, lifetime))
+            if number in changed:
                 markers += _shape_markers(header, number, item, settings)
                 self._shown[number] = (item, now)
-            markers.append(conversions.to_label_marker(header, number, item.shape, latency, lifetime))
-        self.publisher.publish(serialize(MarkerArray(markers=markers)))
+                if (changed.index(number) + 1) % share == 0:
+                    self.publisher.publish(serialize(MarkerArray(markers=markers)))
+                    markers = []
+        if markers or not changed:
+            self.publisher.publish(serialize(MarkerArray(markers=markers)))
+
+    def _is_due(self, item: LiveObject, now: float, lifetime: float) -> bool:
+        """Whether an object was not shown as it is, or will soon be forgotten by the display."""
+        shown, when = self._shown.get(item.number, (None, now))
+        return shown is None or shown.shape is not item.shape or (lifetime > 0.0 and now - when > lifetime / RENEWALS)
 
     def publish_pieces(self, header: Header, item: LiveObject, found: ConvexPieces) -> None:
         """Show the convex pieces of an object; until it changes or vanishes."""
