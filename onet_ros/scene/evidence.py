@@ -56,7 +56,7 @@ class SeenRays:
         self._axes = view_axes(columns.mean(rays / np.maximum(distance, 1e-6)[:, None]))
         image = pinhole_image(rays, self._axes)
         # Some strays far to the side must not make the cells wide: they fall outside.
-        self._low, high = np.percentile(image, [1, 99], axis=0)
+        self._low, high = columns.percentiles(image, 1.0, 99.0)
         area = float(np.prod(np.maximum(high - self._low, 1e-3)))
         self._edge = float(np.sqrt(area * RAYS_PER_CELL / max(len(rays), RAYS_PER_CELL)))
         self._shape = tuple(int(cells) for cells in np.ceil((high - self._low) / self._edge) + 1)

@@ -58,9 +58,9 @@ class SupportPlane:
     def axes(self) -> NDArray[np.float64]:
         """(2, 3) float64: two unit vectors that span the plane; always the same two for the same normal."""
         helper = np.eye(3)[np.abs(self.normal).argmin()]
-        first = np.cross(self.normal, helper)
+        first = columns.cross(self.normal, helper)
         first /= np.linalg.norm(first)
-        return np.stack([first, np.cross(self.normal, first)])
+        return np.stack([first, columns.cross(self.normal, first)])
 
     def transformed(self, T_target_source: ArrayLike) -> SupportPlane:
         """The same plane in another frame. T_target_source: (4, 4), rigid."""
@@ -299,7 +299,7 @@ def refined_plane(
     weights and band are in units of that. The narrow band also keeps out the feet of objects, which lie on one side.
     """
     centred = cloud - view.astype(cloud.dtype)
-    distance = np.linalg.norm(centred, axis=1)
+    distance = columns.lengths(centred)
     local = SupportPlane(plane.normal, float(plane.height(view)))
     sigma = depth_noise(distance) * abs(local.offset) / np.maximum(distance, 1e-6)
     band = settings.distance_threshold / float(np.median(sigma))
@@ -308,7 +308,7 @@ def refined_plane(
         inside = np.abs(residual) < band
         if inside.sum() < 10:
             break
-        local = _least_squares(centred[inside], 1.0 / np.square(sigma[inside]), local)
+        local = _least_squares(columns.rows(centred, inside), 1.0 / np.square(sigma[inside]), local)
         spread = 1.4826 * float(np.median(np.abs(residual[inside])))
         band = min(band, max(3.0 * spread, 1e-3))
     return SupportPlane.from_coefficients([*local.normal, local.offset - local.normal @ view])

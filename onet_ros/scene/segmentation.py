@@ -12,6 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from onet_ros import columns
 from onet_ros.scene.cloud import CloudError, PointCloud, depth_noise
 from onet_ros.scene.fragments import connect, grouped, merge
 from onet_ros.scene.plane import PlaneOutline, SupportPlane
@@ -302,10 +303,11 @@ def _no_object(
     """Why a cluster is no object on the table; empty if it is one."""
     if len(points) < settings.min_points:
         return f"fewer than {settings.min_points} points"
-    top = float(np.percentile(height, 98))
+    top = float(columns.percentiles(height, 98.0)[0])
     if top < settings.min_object_height:
         return f"rises only {top:.4f} m"
-    extent = float(np.ptp(points @ plane.axes().T.astype(points.dtype), axis=0).max())
+    low, high = columns.bounds(points @ plane.axes().T.astype(points.dtype))
+    extent = float((high - low).max())
     if extent > settings.max_extent:
         return f"{extent:.2f} m long"
     supported = float(outline.contains(points).mean()) if outline else 0.0

@@ -51,7 +51,7 @@ def seen_table(cloud: PointCloud, plane: SupportPlane) -> TableTop | None:
         return None
     axes = plane.axes()
     flat = points @ axes.T
-    low, high = np.percentile(flat, [STRAYS, 100.0 - STRAYS], axis=0)
+    low, high = columns.percentiles(flat, STRAYS, 100.0 - STRAYS)
     flat = columns.rows(flat, columns.in_all((flat >= low) & (flat <= high)))
     (u, v), size, degrees = cv2.minAreaRect(flat.astype(np.float32))
     angle = np.radians(degrees)

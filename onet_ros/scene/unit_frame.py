@@ -93,7 +93,7 @@ def object_unit_frame(
     eye = np.asarray(viewpoint, dtype=np.float64)
     rotation = _axes_towards_camera(columns.mean(seen), plane.normal, eye)
     along_axes = seen @ rotation.T
-    low, high = np.percentile(along_axes, [TRIM, 100.0 - TRIM], axis=0)
+    low, high = columns.percentiles(along_axes, TRIM, 100.0 - TRIM)
     floor = -plane.offset  # n.x + d = 0 on the plane, and z of the axes is n
     extent = max(float((high - low)[:2].max()), float(high[2] - floor), MINIMUM_EXTENT)
     around = np.zeros((0, 3)) if background is None else np.asarray(background, dtype=np.float64)
@@ -117,7 +117,7 @@ def _cut_off(seen: NDArray[np.float64], around: NDArray[np.float64], across: NDA
     forward = columns.mean(seen)
     forward = forward - (forward @ across) * across
     forward = forward / max(float(np.linalg.norm(forward)), 1e-9)
-    axes = np.stack([across, np.cross(forward, across), forward])
+    axes = np.stack([across, columns.cross(forward, across), forward])
 
     def image(offsets: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         along = offsets @ axes.T
@@ -127,12 +127,12 @@ def _cut_off(seen: NDArray[np.float64], around: NDArray[np.float64], across: NDA
     sides = []
     for sign in (-1.0, 1.0):
         outward = sign * column
-        end = float(np.percentile(outward, 100.0 - TRIM))
+        end = float(columns.percentiles(outward, 100.0 - TRIM)[0])
         edge = _EDGE * max(end - float(outward.min()), float(np.ptp(row)))
         last = outward > end - edge
-        low, high = np.percentile(row[last], [5.0, 95.0])
+        low, high = columns.percentiles(row[last], 5.0, 95.0)
         beside = (np.abs(sign * column_around - end) < edge) & (row_around >= low) & (row_around <= high)
-        nearer = distance_around[beside] < np.percentile(distance[last], 10.0) - _NEARER
+        nearer = distance_around[beside] < columns.percentiles(distance[last], 10.0)[0] - _NEARER
         sides.append(bool(nearer.sum() >= _ENOUGH and nearer.mean() > 0.5))
     return sides[0], sides[1]
 
@@ -148,4 +148,4 @@ def _axes_towards_camera(
         fallback = np.eye(3)[np.argmin(np.abs(up))]
         horizontal = fallback - (fallback @ up) * up
     x_axis = horizontal / np.linalg.norm(horizontal)
-    return np.stack([x_axis, np.cross(up, x_axis), up])
+    return np.stack([x_axis, columns.cross(up, x_axis), up])
