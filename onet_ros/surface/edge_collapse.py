@@ -12,7 +12,7 @@ the two other corners of it.
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,14 @@ from numpy.typing import NDArray
 from onet_ros.cpu_kernels import compiled
 
 UPRIGHT = 0.2  # cosine between a triangle's normal before and after, at least
-STEPS, RANKS = 4, 4 * 128  # of errors, from 1e-30 to 1e8 of a mesh whose size is about 1
+STEP_BITS = 2
+STEPS, RANKS = 1 << STEP_BITS, 128 << STEP_BITS  # of errors, from 1e-30 to 1e8 of a mesh whose size is about 1
 LATER, SOON = 2 * STEPS, STEPS * (100 - 33)  # an edge that cannot be taken comes up again when others are as bad
 ROUNDNESS = 0.02  # of triangles that come out: 1 for three equal edges, 0 for a line
 PULL = 1e-6  # towards the middle of the edge, over that of all planes together: what is flat leaves the place open
+
+# Numbers without a sign are divided in half the time, and nobody looks whether they count from the end of an array.
+_THREE = np.uint32(3)
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int32]  # half the memory: large meshes are read all over
@@ -51,13 +55,13 @@ def collapse_edges(vertices: Floats, faces: NDArray[np.int64], target: int) -> t
 
 
 @compiled
-def _next(corner: int) -> int:
-    return corner - 2 if corner % 3 == 2 else corner + 1
+def _next(corner: int) -> Any:
+    return np.uint32(corner - 2 if np.uint32(corner) % _THREE == 2 else corner + 1)
 
 
 @compiled
-def _previous(corner: int) -> int:
-    return corner + 2 if corner % 3 == 0 else corner - 1
+def _previous(corner: int) -> Any:
+    return np.uint32(corner + 2 if np.uint32(corner) % _THREE == 0 else corner - 1)
 
 
 @compiled
@@ -133,16 +137,18 @@ def _quadrics(corners: Integers, places: Floats) -> Floats:
 
 
 @compiled
-def _normal(ax: float, ay: float, az: float, b: int, c: int, places: Floats) -> tuple[float, float, float]:
+def _normal(ax: float, ay: float, az: float, b: Any, c: Any, places: Floats) -> tuple[float, float, float]:
     """Of a triangle of a place and two vertices, as long as twice its area."""
+    b, c = np.uint32(b), np.uint32(c)
     ux, uy, uz = places[b, 0] - ax, places[b, 1] - ay, places[b, 2] - az
     vx, vy, vz = places[c, 0] - ax, places[c, 1] - ay, places[c, 2] - az
     return uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
 
 
 @compiled
-def _best_place(one: int, other: int, places: Floats, quadrics: Floats) -> tuple[float, float, float, float]:
+def _best_place(one: Any, other: Any, places: Floats, quadrics: Floats) -> tuple[float, float, float, float]:
     """The error of two vertices that become one, and where they do."""
+    one, other = np.uint32(one), np.uint32(other)
     xx, xy, xz = (
         quadrics[one, 0] + quadrics[other, 0],
         quadrics[one, 1] + quadrics[other, 1],
@@ -266,8 +272,8 @@ def _rank(error: float) -> int:
     """How large an error is, in `STEPS` to each doubling; one that is no number comes last."""
     if not error < 1e8:
         return RANKS - 1
-    fraction, exponent = math.frexp(max(error, 1e-30))
-    return STEPS * (exponent + 100) + int(2.0 * STEPS * fraction) - STEPS
+    # Of the bits of a double the exponent comes first, and then the largest ones of the fraction.
+    return int(np.float64(max(error, 1e-30)).view(np.int64) >> (52 - STEP_BITS)) - STEPS * (1022 - 100)
 
 
 @compiled
@@ -277,7 +283,7 @@ def _is_alone(corner: int, corners: Integers, opposite: Integers, near: Integers
     Args:
         near: room for as many numbers as there are vertices.
     """
-    if _valence(corner, opposite) <= 3 or _valence(opposite[corner], opposite) <= 3:
+    if _is_among_three(corner, opposite) or _is_among_three(opposite[corner], opposite):
         return False
     one, other = _next(corner), _previous(corner)
     count, turn = 0, one
@@ -298,12 +304,14 @@ def _is_alone(corner: int, corners: Integers, opposite: Integers, near: Integers
 
 
 @compiled
-def _valence(corner: int, opposite: Integers) -> int:
-    count, turn = 1, _around(corner, opposite)
-    while turn != corner:
-        count += 1
+def _is_among_three(corner: int, opposite: Integers) -> bool:
+    """Whether three triangles at most are about a vertex."""
+    turn = corner
+    for _ in range(3):
         turn = _around(turn, opposite)
-    return count
+        if turn == corner:
+            return True
+    return False
 
 
 @compiled
@@ -314,7 +322,8 @@ def _can_move(
     turn = first
     own = corners[first]
     while True:
-        one, other = corners[_next(turn)], corners[_previous(turn)]
+        one: Any = np.uint32(corners[_next(turn)])
+        other: Any = np.uint32(corners[_previous(turn)])
         if one != aside and other != aside:
             px, py, pz = _normal(places[own, 0], places[own, 1], places[own, 2], one, other, places)
             nx, ny, nz = _normal(x, y, z, one, other, places)
