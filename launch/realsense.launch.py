@@ -7,7 +7,7 @@ Starts the driver (package realsense2_camera) with ordered clouds, and the node 
 onet.launch.py but `points`; with start_camera:=false the driver is expected to run already.
 """
 
-from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription
+from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
@@ -15,6 +15,7 @@ from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
 from onet_ros.resources import data_folder
+from onet_ros.ros.large_messages import settings_for_large_messages
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -54,6 +55,7 @@ def generate_launch_description() -> LaunchDescription:
             "camera_frame": [name, "_depth_optical_frame"],
         }.items(),
     )
-    # In a group of its own, so that what is set for the driver does not reach the node.
-    camera = GroupAction([driver], condition=IfCondition(LaunchConfiguration("start_camera")))
+    # In a group of its own, so that what is set for the driver does not reach the node. Clouds are large.
+    room = [SetEnvironmentVariable(name, value) for name, value in settings_for_large_messages().items()]
+    camera = GroupAction([*room, driver], condition=IfCondition(LaunchConfiguration("start_camera")))
     return LaunchDescription([*declared, camera, onet])

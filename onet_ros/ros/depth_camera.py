@@ -31,6 +31,7 @@ from onet_ros.ros.camera_sources import CameraSource, recorded_source, simulated
 from onet_ros.ros.cloud_layouts import LAYOUTS, CloudLayout, to_point_cloud2_msg
 from onet_ros.ros.conversions import to_pose_msg
 from onet_ros.ros.image_messages import to_camera_info_msg, to_depth_image_msg, to_mask_msg
+from onet_ros.ros.large_messages import make_room_for_large_messages
 
 try:
     from tf2_msgs.msg import TFMessage
@@ -195,6 +196,7 @@ def _positive_number(text: str) -> float:
 def main(args: list[str] | None = None) -> int:
     """Publish until interrupted; the exit status: 0, or 1 when there is nothing to publish."""
     arguments = make_parser().parse_args(remove_ros_args(args or sys.argv)[1:])
+    make_room_for_large_messages()
     rclpy.init(args=args)
     logger = rclpy.logging.get_logger("depth_camera")
     try:

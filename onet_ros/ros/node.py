@@ -21,6 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from onet_ros.ros.diagnostics import Diagnostics
 from onet_ros.ros.executor import InvalidHandle, NodeExecutor
+from onet_ros.ros.large_messages import make_room_for_large_messages
 from onet_ros.ros.memory import share_arenas
 from onet_ros.ros.parameters import NodeParameters
 from onet_ros.ros.pipeline import Pipeline
@@ -177,6 +178,7 @@ def _answer_impossible_transitions(service: Any, warn: Callable[[str], Any]) -> 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the exit status: 0, or 1 when it could not start."""
     share_arenas()
+    make_room_for_large_messages()
     stop = threading.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, lambda *_: stop.set())
