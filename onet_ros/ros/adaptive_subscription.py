@@ -23,9 +23,9 @@ CHECK_PERIOD = 0.5  # seconds between two looks at the publishers
 class AdaptiveSubscription:
     """Keeps the newest messages only; reliable when every publisher is, best effort otherwise.
 
-    Best effort matches every publisher, but one lost fragment loses the message: Fast DDS with its default
-    shared-memory segment of 512 kB delivered 2 of 40 clouds of 6 MB. Reliable delivery lost none, but does not match a
-    publisher that is best effort. So start with best effort, and follow the publishers as they come and go.
+    Best effort matches every publisher, but one lost fragment loses the message: of a driver that has not more shared
+    memory than Fast DDS gives it (see `large_messages`), most clouds of 6 MB. Reliable delivery loses none, but does
+    not match a publisher that is best effort. So start with best effort, and follow the publishers as they come and go.
 
     Args:
         node: that subscribes.

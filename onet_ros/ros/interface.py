@@ -145,8 +145,8 @@ node's own name. /diagnostics, /tf and /clock are absolute, as everywhere; remap
 _INPUT_QOS = """\
 Inputs take what the publishers offer: reliable while every publisher of the topic is, best effort otherwise; keep
 last 1, volatile. So a driver of either kind matches, and one that is exchanged while the node runs, too. (Best
-effort matches every publisher, but loses clouds of several megabytes on Fast DDS as it comes.) Only the newest input
-is worked on.
+effort matches every publisher, but loses clouds of several megabytes where the driver uses Fast DDS as it comes; see
+[troubleshooting](troubleshooting.md).) Only the newest input is worked on.
 """
 _FRAMES = """\
 ## Frames, units, time
