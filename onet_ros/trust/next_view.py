@@ -52,15 +52,12 @@ def suggest_view(
     rng = np.random.default_rng(seed)
     if not total > 0.0:
         return NextView(rotation[2].copy(), 0.0)
-    chosen = rng.choice(len(faces), LOOKED_AT, p=weight / total)  # each stands for an equal part of the error
-    corners = vertices[faces[chosen]]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals /= np.maximum(np.linalg.norm(normals, axis=1), 1e-15)[:, None]
-    starts = corners.mean(axis=1) + CLEARANCE * normals
+    share = np.cumsum(weight) / total
+    chosen = np.searchsorted(share, rng.random(LOOKED_AT) * share[-1], side="right")  # each an equal part of the error
     directions = _directions() @ rotation
     rays = np.empty((LOOKED_AT * len(directions), 6), dtype=np.float32)
     numbers = np.empty(len(rays), dtype=np.int64)
-    count = _lines_of_sight(starts, normals, directions, rays, numbers)
+    count = _lines_of_sight(np.ascontiguousarray(vertices), faces.take(chosen, axis=0), directions, rays, numbers)
     visible = ~RayScene([mesh]).occluded(rays[:count])
     shown = np.bincount(numbers[:count][visible], minlength=len(directions)) / LOOKED_AT
     best = int(shown.argmax())
@@ -69,23 +66,32 @@ def suggest_view(
 
 @compiled
 def _lines_of_sight(
-    starts: NDArray[np.float64],
-    normals: NDArray[np.float64],
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int64],
     directions: NDArray[np.float64],
     rays: NDArray[np.float32],
     numbers: NDArray[np.int64],
 ) -> int:
-    """Rays from faces in those directions in which they are not seen at too flat an angle, and these directions'
-    numbers; returns how many there are."""
-    count = 0
-    for face in range(len(starts)):
+    """Rays from the middles of faces in those directions in which they are not seen at too flat an angle, and these
+    directions' numbers; returns how many there are."""
+    count, normal, start = 0, np.empty(3), np.empty(3)
+    for face in faces:
+        a, b, c = vertices[face[0]], vertices[face[1]], vertices[face[2]]
+        for axis in range(3):
+            second, third = (axis + 1) % 3, (axis + 2) % 3
+            normal[axis] = (b[second] - a[second]) * (c[third] - a[third]) - (b[third] - a[third]) * (
+                c[second] - a[second]
+            )
+        normal /= max(np.sqrt((normal**2).sum()), 1e-15)
+        for axis in range(3):
+            start[axis] = (a[axis] + b[axis] + c[axis]) / 3.0 + CLEARANCE * normal[axis]
         for direction in range(len(directions)):
             steep = 0.0
             for axis in range(3):
-                steep += normals[face, axis] * directions[direction, axis]
+                steep += normal[axis] * directions[direction, axis]
             if steep > GRAZING:
                 for axis in range(3):
-                    rays[count, axis], rays[count, axis + 3] = starts[face, axis], directions[direction, axis]
+                    rays[count, axis], rays[count, axis + 3] = start[axis], directions[direction, axis]
                 numbers[count] = direction
                 count += 1
     return count
