@@ -30,8 +30,9 @@ class NodeExecutor(MultiThreadedExecutor):
 
     def __init__(self, num_threads: int) -> None:
         super().__init__(num_threads)
-        self._executor.shutdown()
-        self._executor = _PromptThreads(num_threads)
+        if isinstance(getattr(self, "_executor", None), ThreadPoolExecutor):  # of all distributions so far
+            self._executor.shutdown()
+            self._executor = _PromptThreads(num_threads)
 
     def _take_waitable(self, waitable: Any) -> Any:
         try:

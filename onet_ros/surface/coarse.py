@@ -16,6 +16,7 @@ import torch
 from onet_ros.surface import coarse_loops
 from onet_ros.surface.field import BatchField, evaluate_batch
 from onet_ros.surface.grid import INSIDE, GridBatch, mixed_cells
+from onet_ros.surface.grid_loops import claimed_of
 
 _CHOICES = list(itertools.product((0, 1), repeat=3))
 ROUNDS = 3  # of asking at corners that the start grid had no need of
@@ -144,7 +145,7 @@ def _unknown_corners(cells: torch.Tensor, unknown: torch.Tensor, start: GridBatc
     """(K,) int64 corners of cells (M,) whose values are unknown (N,), objects side by side; they are taken for known
     from now on."""
     if not cells.is_cuda:
-        return coarse_loops.unknown_corners(cells, unknown, start.lattice.width)
+        return claimed_of(cells, unknown, start.lattice.width, before=True, after=False)
     corners = (start.lattice.offsets(_CHOICES) + cells.unsqueeze(1)).flatten().unique()
     corners = corners[unknown[corners]]
     unknown[corners] = False

@@ -51,11 +51,6 @@ def crossed_cells(samples: torch.Tensor, width: int, threshold: float) -> torch.
     return torch.from_numpy(np.concatenate(parts))
 
 
-def unknown_corners(cells: torch.Tensor, unknown: torch.Tensor, width: int) -> torch.Tensor:
-    """(K,) int64 corners of cells (M,) whose values are unknown (N,) bool; they are taken for known from now on."""
-    return torch.from_numpy(_find_unknown(cells.numpy(), unknown.numpy(), width))
-
-
 @compiled
 def _find_levels(
     low: int,
@@ -181,16 +176,3 @@ def _find_crossed(
                         found[count] = row + z
                         count += 1
         counts[owner] = count - first
-
-
-@compiled
-def _find_unknown(cells: Integers, unknown: NDArray[np.bool_], width: int) -> Integers:
-    found, count = np.empty(8 * len(cells), np.int64), 0
-    for cell in cells:
-        for place in range(8):
-            corner = cell + ((place >> 2) * width + (place >> 1 & 1)) * width + (place & 1)
-            if unknown[corner]:
-                unknown[corner] = False
-                found[count] = corner
-                count += 1
-    return found[:count].copy()

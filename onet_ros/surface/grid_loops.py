@@ -33,7 +33,7 @@ class LoopedGridOperations(GridOperations):
         return torch.from_numpy(_newly_crossed(corners.numpy(), self.sides.numpy(), self.tracked.numpy(), steps))
 
     def claimed_of(self, cells: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(_claimed_of(cells.numpy(), self.sides.numpy(), self.lattice.width))
+        return claimed_of(cells, self.sides, self.lattice.width, UNKNOWN, CLAIMED)
 
 
 def maybe_lone(table: torch.Tensor, lattice: Lattice, start: Lattice, start_sides: torch.Tensor) -> torch.Tensor:
@@ -42,6 +42,15 @@ def maybe_lone(table: torch.Tensor, lattice: Lattice, start: Lattice, start_side
     boxes = lattice.lower, lattice.voxel_sizes(), np.array(lattice.resolutions), np.array(start.resolutions)
     _look_around(table.numpy(), boxes, start_sides.numpy(), start.width, lone)
     return torch.from_numpy(lone)
+
+
+def claimed_of(cells: torch.Tensor, states: torch.Tensor, width: int, before: int, after: int) -> torch.Tensor:
+    """(K,) int64 corners of cells (M,) that are in a state; they are in another one from now on.
+
+    Args:
+        states: (N,) of all corners; width: of their cubes.
+    """
+    return torch.from_numpy(_claimed_of(cells.numpy(), states.numpy(), width, before, after))
 
 
 def crossed_edges(numbers: torch.Tensor, upward: torch.Tensor, sides: torch.Tensor, lattice: Lattice) -> torch.Tensor:
@@ -139,13 +148,13 @@ def _newly_crossed(corners: Integers, sides: States, tracked: NDArray[np.bool_],
 
 
 @compiled
-def _claimed_of(cells: Integers, sides: States, width: int) -> Integers:
+def _claimed_of(cells: Integers, states: NDArray[Any], width: int, before: int, after: int) -> Integers:
     found, count = np.empty(8 * len(cells), np.int64), 0
     for cell in cells:
         for place in range(8):
             corner = cell + ((place >> 2) * width + (place >> 1 & 1)) * width + (place & 1)
-            if sides[corner] == UNKNOWN:
-                sides[corner] = CLAIMED
+            if states[corner] == before:
+                states[corner] = after
                 found[count] = corner
                 count += 1
     return found[:count].copy()

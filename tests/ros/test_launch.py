@@ -17,6 +17,7 @@ pytest.importorskip("onet_ros.msg", reason="the package's messages are not built
 from onet_ros.resources import data_folder
 from onet_ros.ros import conversions
 from onet_ros.ros.depth_camera import make_parser
+from onet_ros.ros.large_messages import PROFILE_VARIABLES, settings_for_large_messages
 
 pytestmark = pytest.mark.ros
 
@@ -37,14 +38,14 @@ sys.exit(service.run())
 
 # Stands for an executable: writes down how it was started, and ends.
 RECORDER = """#!{python}
-import json, pathlib, sys, yaml
+import json, os, pathlib, sys, yaml
 words = sys.argv[1:]
 files = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--params-file"]
 parameters = {{}}
 for file in files:
     for content in yaml.safe_load(pathlib.Path(file).read_text()).values():
         parameters.update(content["ros__parameters"])
-record = {{"words": words, "parameters": parameters}}
+record = {{"words": words, "parameters": parameters, "environment": dict(os.environ)}}
 namespace = "".join(word.removeprefix("__ns:=").strip("/") for word in words if word.startswith("__ns:="))
 name = pathlib.Path(sys.argv[0]).name + ("@" + namespace if namespace else "")
 pathlib.Path("{folder}", name + ".json").write_text(json.dumps(record))
@@ -172,6 +173,11 @@ def test_realsense_gets_ordered_clouds_and_the_node_listens_to_them(launch):
     assert driver["parameters"]["pointcloud.enable"] is True
     assert driver["parameters"]["pointcloud.ordered_pc"] is True
     assert driver["parameters"]["depth_module.depth_profile"] == "848x480x15"
+    room = settings_for_large_messages()
+    assert {name: driver["environment"].get(name) for name in PROFILE_VARIABLES} == (
+        room or {name: os.environ.get(name) for name in PROFILE_VARIABLES}
+    )
+    assert not room or nodes["onet_node"]["environment"].get(PROFILE_VARIABLES[0]) is None  # it sees to its own
     assert "points:=/camera/wrist/depth/color/points" in nodes["onet_node"]["words"]
     words = nodes["rviz2"]["words"]
     assert words[words.index("--fixed-frame") + 1] == "wrist_depth_optical_frame"
