@@ -24,8 +24,8 @@ class NodeExecutor(MultiThreadedExecutor):
     busy, and none of its subscriptions is heard again. What is gone has nothing to tell here.
 
     A callback that was handed to a thread and has not begun yet is handed over again each time that rclpy's executor
-    looks for work, which it then does without a pause, thousands of times a second: as long as all threads are busy,
-    and while the interpreter's lock is with others.
+    looks for work, which it then does without a pause. While the interpreter's lock is with others, above all with the
+    thread that reconstructs, that is thousands of times a second, and takes the lock from those as well.
     """
 
     def __init__(self, num_threads: int) -> None:
