@@ -32,8 +32,8 @@ from onet_ros.ros.soak_monitor import ANSWER_TIMEOUT, Findings, SoakMonitor
 
 WARM_UP = 0.3  # share of the run after which memory has to be flat
 PARTS = 20  # of a run, for each of which memory at rest is told
-# Percentile of a part's samples that is memory between two pieces of work: a leak lifts this, too. The least ones are of
-# the moment after the node has given free memory back, a tenth below the others, and chance whether one is met.
+# Percentile of a part's samples that is memory between two pieces of work: a leak lifts this, too. The least ones are
+# of the moment after the node has given free memory back, a tenth below the others, and it is chance to meet one.
 AT_REST = 20.0
 SAMPLE_EVERY = 0.2  # seconds
 LONG_RUN = 10.0  # minutes
