@@ -78,6 +78,18 @@ def test_only_meshes_whose_edges_have_two_faces_each_way_are_closed():
         assert not is_closed(open_one)
 
 
+def test_a_fan_that_comes_by_the_same_vertex_again_and_again_does_no_harm():
+    """More triangles about a vertex than there are vertices: each edge is paired, but the mesh is no surface."""
+    others = np.arange(2, 2002)
+    upper = np.stack([np.full(2000, 0), np.full(2000, 1), others], axis=1)
+    lower = np.stack([np.full(2000, 0), np.roll(others, 1), np.full(2000, 1)], axis=1)
+    vertices = 1e-3 * np.random.default_rng(0).normal(size=(2002, 3))
+    vertices[1] = 0.5
+    for _ in range(3):  # written past its end, memory fails a little later
+        _, faces = collapse_edges(vertices, np.concatenate([upper, lower]), 10)
+        assert len(faces) == 4000
+
+
 def test_bodies_that_share_vertices_are_taken_for_what_they_are():
     both = boxes_that_meet_along_an_edge()
     assert not is_closed(np.asarray(both.faces))

@@ -215,15 +215,15 @@ class MarkerPublisher:
         changed = [number for number, item in objects.items() if somebody_new or self._is_due(item, now, lifetime)]
         share = -(-len(changed) // MESSAGES) or 1
         markers = _delete_markers(header, [number for numbers in self._vanished for number in numbers])
-        for number in sorted(objects, key=lambda number: number not in changed):
-            item = objects[number]
-            markers.append(conversions.to_label_marker(header, number, item.shape, latency, lifetime))
-            if number in changed:
-                markers += _shape_markers(header, number, item, settings)
-                self._shown[number] = (item, now)
-                if (changed.index(number) + 1) % share == 0:
-                    self.publisher.publish(serialize(MarkerArray(markers=markers)))
-                    markers = []
+        markers += [
+            conversions.to_label_marker(header, n, item.shape, latency, lifetime) for n, item in objects.items()
+        ]
+        for place, number in enumerate(changed, start=1):
+            markers += _shape_markers(header, number, objects[number], settings)
+            self._shown[number] = (objects[number], now)
+            if place % share == 0:
+                self.publisher.publish(serialize(MarkerArray(markers=markers)))
+                markers = []
         if markers or not changed:
             self.publisher.publish(serialize(MarkerArray(markers=markers)))
 

@@ -189,7 +189,7 @@ def _take_edges(
     corners: Integers, opposite: Integers, places: Floats, quadrics: Floats, left: int, target: int
 ) -> None:
     """Take edges, the best first, until few enough triangles are left or no edge can be taken."""
-    changes, near = np.zeros(len(places), np.int32), np.empty(len(places), np.int32)
+    changes, near = np.zeros(len(places), np.int32), np.empty(len(corners), np.int32)
     queue = _queue(2 * left)
     heads, following, edges, ages = queue
     waiting, in_vain, lowest = 0, 0, len(heads)
@@ -281,7 +281,8 @@ def _is_alone(corner: int, corners: Integers, opposite: Integers, near: Integers
     """Whether an edge can be taken without a change of topology.
 
     Args:
-        near: room for as many numbers as there are vertices.
+        near: room for as many numbers as there are corners. A fan of a mesh that is no surface can come by the same
+            vertex again and again.
     """
     if _is_among_three(corner, opposite) or _is_among_three(opposite[corner], opposite):
         return False

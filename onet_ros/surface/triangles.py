@@ -165,10 +165,6 @@ def _normals(a: _Coordinates, b: _Coordinates, c: _Coordinates) -> _Coordinates:
     return uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
 
 
-def _length(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.sqrt(x * x + y * y + z * z)
-
-
 def is_closed(faces: NDArray[np.int64]) -> bool:
     """Whether each edge is shared by two faces that run along it in opposite directions."""
     if not len(faces) or faces.min() < 0:

@@ -137,9 +137,9 @@ class Client:
         """Ask a service of the node, as "~/clear"; its response."""
         if name not in self._clients:
             self._clients[name] = self.collector.create_client(service_type, name.replace("~", "onet"))
-            self.wait_until(self._clients[name].service_is_ready, process)
             self.be_known(process)
         asked = self._clients[name]
+        self.wait_until(asked.service_is_ready, process)
         future = asked.call_async(service_type.Request(**request))
         self.wait_until(future.done, process, timeout=60.0)
         return future.result()
